@@ -20,6 +20,7 @@ pub mod transport;
 pub mod uid;
 pub mod wire;
 
+pub use error::Error;
 pub use pin::Pin;
 pub use transport::{Transport, TransportError, TransportErrorKind};
 pub use uid::Uid;
