@@ -70,7 +70,7 @@ pub struct Extent {
 /// A PIN that the drive may have.
 pub struct Candidate {
     /// Its version in the lockbox.
-    pub version: u32,
+    pub version: u64,
     /// The exact bytes.
     pub pin: Pin,
 }
@@ -81,7 +81,7 @@ pub enum Origin {
     /// The drive's MSID.
     FactoryMsid,
     /// Activate copied SID's PIN, of this version, to Admin1 (Opal 2.30 §5.1.1).
-    CopyOfSid(u32),
+    CopyOfSid(u64),
     /// The factory's empty PIN.
     Empty,
 }
@@ -116,13 +116,13 @@ pub trait Escrow {
     ///
     /// # Errors
     /// The lockbox refuses.
-    fn confirmed(&mut self, role: Role, version: u32) -> Result<(), EscrowError>;
+    fn confirmed(&mut self, role: Role, version: u64) -> Result<(), EscrowError>;
 
     /// Records a PIN that the drive has, or is about to have, without our having made it.
     ///
     /// # Errors
     /// The lockbox refuses.
-    fn adopt(&mut self, role: Role, origin: Origin, pin: &Pin) -> Result<u32, EscrowError>;
+    fn adopt(&mut self, role: Role, origin: Origin, pin: &Pin) -> Result<u64, EscrowError>;
 
     /// Makes the next PIN, or returns the one that was made and never confirmed.
     ///
