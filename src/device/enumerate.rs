@@ -2,7 +2,7 @@
 //! All block devices and SCSI devices of a machine, and why each is or is not worth asking.
 //!
 //! Nothing is opened here: sysfs tells without permissions and without waking a drive. Whether a
-//! candidate speaks TCG is for [`open`](super::open) to find out.
+//! candidate speaks TCG is for [`open()`](super::open()) to find out.
 
 use std::fmt;
 use std::io;

@@ -251,7 +251,7 @@ unsafe fn ioctl(
 /// Whether the payload of `command` is what a controller will transfer.
 ///
 /// The kernel maps the payload, but the length that a controller goes by stands in the command; and
-/// bits 1:0 of the opcode tell the direction (NVMe Base 2.0, figure 88).
+/// bits 1:0 of the opcode tell the direction (NVMe Base 2.0, opcodes of admin commands).
 fn fits(command: &NvmeAdmin, data: &Data<'_>) -> bool {
     let [cdw10, cdw11, ..] = command.cdw10;
     let length = match command.opcode {
