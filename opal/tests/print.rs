@@ -222,8 +222,11 @@ fn what_is_cut_is_shown_as_far_as_it_goes() {
     assert_snapshot!(text);
 }
 
-/// Messages that carry `secret`, and what precedes each.
-fn secret_exchanges(secret: &[u8]) -> Vec<(&'static str, Option<Vec<u8>>, Vec<u8>)> {
+/// A name, the call that goes before if the message is an answer, the message.
+type Case = (&'static str, Option<Vec<u8>>, Vec<u8>);
+
+/// Messages that carry `secret`.
+fn secret_exchanges(secret: &[u8]) -> Vec<Case> {
     let bytes = |t: &mut Encoder| {
         t.bytes(secret);
     };
@@ -361,7 +364,7 @@ fn leaks(text: &str, secret: &[u8]) -> bool {
         .iter()
         .map(|b| match b {
             0..=0x3F => b.to_string(),
-            _ => format!("{:+}", i32::from((b << 2).cast_signed() >> 2)),
+            _ => format!("{:+}", (i32::from(*b) & 0x1F) - (i32::from(*b) & 0x20)),
         })
         .collect();
     let lines: String = text.split_whitespace().collect::<Vec<_>>().join(", ");
