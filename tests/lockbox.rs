@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lockbox's promises, on real software TPMs, each test with its own.
+
+#[path = "support/swtpm.rs"]
+mod swtpm;
+
+#[path = "lockbox/support.rs"]
+mod support;
+
+#[path = "lockbox/facade.rs"]
+mod facade;
+
+#[path = "lockbox/tpm.rs"]
+mod tpm;
