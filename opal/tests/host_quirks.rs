@@ -51,6 +51,18 @@ fn range_row() -> Vec<u8> {
 }
 
 #[test]
+fn a22_a_row_that_begins_with_call() {
+    let tokens = [0xF0, 0xF0, 0xF8, 0xF2, 3, 0x82, 8, 0, 0xF3, 0xF1, 0xF1];
+    let end = [0xF9, 0xF0, 0, 0, 0, 0xF1];
+    let odd = packet(SESSION, &[&tokens[..], &end].concat());
+    let mut script = Script::new([opened(), odd, ended()]);
+    let mut host = host(&mut script);
+    let mut session = host.start::<LockingSp>().open().unwrap();
+    assert_eq!(session.range(1).unwrap().start, Some(2048));
+    session.close().unwrap();
+}
+
+#[test]
 fn b3_a_large_receive_that_fails_is_made_smaller() {
     let mut script = Script::new([
         properties(&[("MaxComPacketSize", 65536)], Some(&[("MaxComPacketSize", 65536)])),
