@@ -121,11 +121,7 @@ impl<T: Transport> Sed<T> {
 
 impl<T: Transport> Drive for Sed<T> {
     fn protection(&self) -> Protection {
-        if self.discovery.encrypts() {
-            Protection::SelfEncrypting
-        } else {
-            Protection::LockingOnly
-        }
+        if self.discovery.encrypts() { Protection::SelfEncrypting } else { Protection::LockingOnly }
     }
 
     fn provision(
@@ -156,9 +152,8 @@ impl<T: Transport> Drive for Sed<T> {
                 session.set_range(*range, &config)?;
             }
             // A lone IF-RECV proves an unlock when nothing else on the drive is locked.
-            let discovered = Discovery::parse(&session.discovery()?).ok();
-            let proved = opens
-                && discovered.and_then(|d| d.locking()).is_some_and(|locking| !locking.locked);
+            let discovered = session.discovery()?;
+            let proved = opens && discovered.locking().is_some_and(|locking| !locking.locked);
             if !proved {
                 for range in ranges {
                     if !config.is_met_by(&session.range(*range)?) {
@@ -234,9 +229,7 @@ fn report(number: u16, state: &RangeState) -> RangeReport {
 }
 
 fn read_discovery<T: Transport>(host: &mut Host<T>) -> Result<Discovery, DriveError> {
-    let bytes = host.discovery()?;
-    let discovery = Discovery::parse(&bytes)
-        .map_err(|_| DriveError::Unsupported("TCG Storage: it answers no discovery".into()))?;
+    let discovery = host.discovery()?;
     match discovery.ssc() {
         Some((code, _)) if code != FeatureCode::ENTERPRISE => Ok(discovery),
         Some(_) => Err(DriveError::Unsupported(

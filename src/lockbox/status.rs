@@ -120,8 +120,10 @@ pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Err
     }
     let directory = store.dir().to_owned();
     store.read(|tx| {
-        let (fleet, node): ([u8; 16], [u8; 16]) = tx
-            .query_row("SELECT fleet, node FROM lockbox", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (fleet, node): ([u8; 16], [u8; 16]) =
+            tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let unresolved = rows::peek_credentials(tx, None)?
             .into_iter()
             .filter(|c| c.set_issued)

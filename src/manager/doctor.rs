@@ -208,9 +208,7 @@ fn next_step(condition: Condition, owner: Owner, held: bool, ranges: usize) -> S
         (Condition::Unowned, Owner::Nobody) => {
             "`opalbox drive provision` takes ownership and protects the data"
         }
-        (Condition::Unowned, _) => {
-            "`opalbox drive provision` takes ownership, if nobody else has"
-        }
+        (Condition::Unowned, _) => "`opalbox drive provision` takes ownership, if nobody else has",
         (Condition::Inactive, Owner::ThisLockbox) => {
             "provisioning was interrupted: run `opalbox drive provision` again, it goes on"
         }

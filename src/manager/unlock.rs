@@ -35,7 +35,8 @@ pub fn set_locks<T: Transport>(
         .collect();
     let missing = wanted.iter().find(|number| chosen.iter().all(|range| range.number != **number));
     if let Some(number) = missing {
-        let text = format!("the lockbox does not open range {number} of the drive {}", target.serial);
+        let text =
+            format!("the lockbox does not open range {number} of the drive {}", target.serial);
         return Err(ManagerError::Conflict(text));
     }
     if chosen.is_empty() {

@@ -2,6 +2,7 @@
 //! Opening sessions with what the escrow has, within the attempt budget.
 
 use opal::host::{AdminSp, Authority, Host, LockingSp, SecurityProvider, Session};
+use opal::wire::Status;
 use opal::{Error, Pin, Transport};
 
 use crate::drive::{Candidate, DriveError, Escrow, Role};
@@ -67,8 +68,9 @@ pub(super) fn with_session<T: Transport, S: SecurityProvider, R>(
     Err(DriveError::Refused { role })
 }
 
-/// Authenticates a further role in an open session. `false` means that the drive does not take
-/// Authenticate there (quirk B6), so that a session of its own is needed.
+/// Authenticates a further role in an open session with its likeliest PIN. `false` proves nothing:
+/// a session of its own has to tell. Some drives do not take Authenticate there (quirk B6), and one
+/// that allows two authorities a session answers as to a wrong PIN (Core 2.01 §5.3.4.1.14.1).
 pub(super) fn also<S: SecurityProvider>(
     session: &mut Session<'_, S>,
     role: Role,
@@ -76,21 +78,17 @@ pub(super) fn also<S: SecurityProvider>(
     escrow: &mut dyn Escrow,
 ) -> Result<bool, DriveError> {
     let candidates = escrow.candidates(role)?;
-    if candidates.is_empty() {
+    let Some(likeliest) = candidates.first() else {
         return Err(DriveError::NoCredential { role });
-    }
-    for candidate in &candidates {
-        escrow.attempt(role, candidate.version)?;
-        match accepts(session, authority, &candidate.pin)? {
-            Accepted::Yes => {
-                escrow.confirmed(role, candidate.version)?;
-                return Ok(true);
-            }
-            Accepted::No => escrow.refused(role, candidate.version)?,
-            Accepted::NoSuchForm => return Ok(false),
+    };
+    escrow.attempt(role, likeliest.version)?;
+    match accepts(session, authority, &likeliest.pin)? {
+        Accepted::Yes => {
+            escrow.confirmed(role, likeliest.version)?;
+            Ok(true)
         }
+        Accepted::No | Accepted::NoSuchForm => Ok(false),
     }
-    Err(DriveError::Refused { role })
 }
 
 /// What a drive says to Authenticate.
@@ -112,6 +110,7 @@ pub(super) fn accepts<S: SecurityProvider>(
     match session.authenticate(authority, pin) {
         Ok(()) => Ok(Accepted::Yes),
         Err(Error::NotAuthenticated { .. }) => Ok(Accepted::No),
+        Err(error) if error.status() == Some(Status::AUTHORITY_LOCKED_OUT) => Err(error.into()),
         Err(Error::NoAnswer { .. } | Error::Method { .. }) => Ok(Accepted::NoSuchForm),
         Err(error) => Err(error.into()),
     }

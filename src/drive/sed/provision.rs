@@ -35,18 +35,28 @@ pub(super) fn run<T: Transport>(
         // fresh session proves SID's as well.
         progress("setting Admin1's PIN");
         let authority = Authority::admin(1);
-        login::with_session(&mut drive.host, ADMIN1, authority, escrow, |session, escrow, with| {
-            confirm_sid(escrow)?;
-            replace_admin1(session, escrow, with)
-        })?;
+        login::with_session(
+            &mut drive.host,
+            ADMIN1,
+            authority,
+            escrow,
+            |session, escrow, with| {
+                confirm_sid(escrow)?;
+                replace_admin1(session, escrow, with)
+            },
+        )?;
     } else {
         progress("proving SID's PIN");
         login::admin(&mut drive.host, escrow, |session, _, _| Ok(session.close()?))?;
         progress("setting up the Locking SP");
         let authority = Authority::admin(1);
-        login::with_session(&mut drive.host, ADMIN1, authority, escrow, |session, escrow, with| {
-            configure(session, escrow, with, ranges)
-        })?;
+        login::with_session(
+            &mut drive.host,
+            ADMIN1,
+            authority,
+            escrow,
+            |session, escrow, with| configure(session, escrow, with, ranges),
+        )?;
     }
     progress("proving the PINs and reading everything back");
     match verify::locking_sp(&mut drive.host, ranges, escrow)?.into_iter().next() {
