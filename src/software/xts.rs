@@ -38,9 +38,23 @@
 //! dropped and tweaks before each call returns; what the processor's registers hold afterwards is
 //! not.
 
+#[cfg(target_arch = "x86_64")]
+mod aes_ni;
 mod backend;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod schedule;
 mod self_test;
+#[cfg(target_arch = "x86_64")]
+mod span;
+#[cfg(target_arch = "x86_64")]
+mod vaes256;
+#[cfg(target_arch = "x86_64")]
+mod vaes512;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::fmt;
 
@@ -107,6 +121,8 @@ pub struct Xts {
 /// What encrypts. The choice is made once, by the constructor.
 enum Engine {
     Portable(Portable),
+    #[cfg(target_arch = "x86_64")]
+    Kernel(x86::Kernel),
 }
 
 /// Encrypt or decrypt.
@@ -157,8 +173,10 @@ impl Xts {
     /// The implementation in use.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        match self.engine {
+        match &self.engine {
             Engine::Portable(_) => Backend::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Engine::Kernel(kernel) => kernel.backend(),
         }
     }
 
@@ -264,6 +282,11 @@ impl Engine {
             Backend::Portable => Portable::new(data_key, tweak_key)
                 .map(Self::Portable)
                 .ok_or(XtsError::KeyLength(data_key.len() + tweak_key.len())),
+            #[cfg(target_arch = "x86_64")]
+            kernel => x86::Kernel::new(data_key, tweak_key, kernel)
+                .map(Self::Kernel)
+                .ok_or(XtsError::Unavailable(kernel)),
+            #[cfg(not(target_arch = "x86_64"))]
             other => Err(XtsError::Unavailable(other)),
         }
     }
@@ -271,6 +294,10 @@ impl Engine {
     fn in_place(&self, direction: Direction, sectors: Sectors, data: &mut [u8]) {
         match self {
             Self::Portable(portable) => portable.apply(direction, sectors, data),
+            #[cfg(target_arch = "x86_64")]
+            Self::Kernel(kernel) => {
+                kernel.apply(direction, sectors, span::Span::in_place(data));
+            }
         }
     }
 
@@ -280,6 +307,10 @@ impl Engine {
             Self::Portable(portable) => {
                 out.copy_from_slice(source);
                 portable.apply(direction, sectors, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Kernel(kernel) => {
+                kernel.apply(direction, sectors, span::Span::copy(source, out));
             }
         }
     }

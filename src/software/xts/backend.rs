@@ -36,7 +36,10 @@ impl Backend {
     /// Whether this processor can run it.
     #[must_use]
     pub fn is_available(self) -> bool {
-        self == Self::Portable
+        #[cfg(target_arch = "x86_64")]
+        return super::x86::is_available(self);
+        #[cfg(not(target_arch = "x86_64"))]
+        return self == Self::Portable;
     }
 
     /// Short stable name: `portable`, `aes-ni`, `vaes-256`, `vaes-512`.
