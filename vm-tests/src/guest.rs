@@ -455,7 +455,9 @@ impl GuestBuilder {
     }
 
     fn guest_settings(&self, kernel: &KernelImage) -> String {
-        let mut modules: Vec<&str> = self.modules.iter().map(String::as_str).collect();
+        // No udev runs in the guest, so the bus comes before what is on it.
+        let mut modules = vec!["virtio_pci"];
+        modules.extend(self.modules.iter().map(String::as_str));
         if self.network {
             modules.push("virtio_net");
         }

@@ -3,3 +3,5 @@
 
 #[path = "vm/harness.rs"]
 mod harness;
+#[path = "vm/nvme_tcp.rs"]
+mod nvme_tcp;

@@ -12,6 +12,7 @@ try 'sedutil' sedutil-cli --help
 step 'sg3-utils' sh -c 'sg_inq -V 2>&1'
 step 'dmsetup' dmsetup version
 step 'loopback' ping -c 1 127.0.0.1
+step 'network' sh -c 'ip -4 addr show eth0 | grep 10.0.2.15'
 ";
 
 fn boots(name: &str, kernel: Kernel, release: QemuRelease, series: &str) {
