@@ -1,2 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! (placeholder)
+
+pub mod backend;
+pub mod frontend;
+pub mod nvme;
