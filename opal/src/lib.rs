@@ -3,6 +3,7 @@
 //!
 //! - [`wire`]: bytes. Tokens, packets, method calls, status lists, Level 0 discovery.
 //! - [`spec`]: names and numbers from the specifications (UIDs, columns, enumerations).
+//! - [`tper`]: the drive side, a machine without I/O.
 //! - [`transport`]: what a host needs from the path to a drive (three methods).
 //!
 //! `no_std` with `alloc`; nothing here reads a clock, a random source or a file.
@@ -16,6 +17,7 @@ extern crate std;
 pub mod error;
 pub mod pin;
 pub mod spec;
+pub mod tper;
 pub mod transport;
 pub mod uid;
 pub mod wire;
