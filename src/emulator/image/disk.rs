@@ -42,6 +42,27 @@ pub struct FileDisk {
     file: Flock<File>,
 }
 
+/// A file that is only looked at, also while another process has it.
+pub struct ReadOnlyFile(pub File);
+
+impl Disk for ReadOnlyFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, _offset: u64, _data: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn punch(&mut self, _offset: u64, _length: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl FileDisk {
     /// Makes a new file of `length` bytes, mode 0600; an existing one is left alone.
     ///

@@ -34,6 +34,9 @@ pub enum ImageError {
     /// A parameter of a new image is out of bounds.
     #[error("cannot make such a drive: {0}")]
     Parameter(String),
+    /// A write failed earlier; nothing is written until the image is opened again.
+    #[error("the image failed earlier; power-cycle the drive to go on from what is on disk")]
+    Failed,
     /// The operating system has no randomness to give.
     #[error("no randomness from the operating system; nothing was created or changed")]
     Random,

@@ -60,8 +60,7 @@ impl Slots {
             [None, None] => return Err(ImageError::NoState),
         };
         let [first, second] = copies;
-        let (chosen, other) =
-            if slots.newest == 0 { (first, second) } else { (second, first) };
+        let (chosen, other) = if slots.newest == 0 { (first, second) } else { (second, first) };
         let chosen = chosen.ok_or(ImageError::NoState)?;
         slots.sequence = chosen.sequence;
         let state = chosen.bytes.get(..chosen.used).unwrap_or_default();
@@ -111,12 +110,7 @@ impl Slots {
         Ok(())
     }
 
-    fn write(
-        &mut self,
-        disk: &mut dyn Disk,
-        which: usize,
-        state: &[u8],
-    ) -> Result<(), ImageError> {
+    fn write(&mut self, disk: &mut dyn Disk, which: usize, state: &[u8]) -> Result<(), ImageError> {
         let held = self.extent.get(which).copied().unwrap_or(self.size);
         let mut bytes = Zeroizing::new(Vec::with_capacity(held.max(state.len())));
         bytes.extend_from_slice(state);

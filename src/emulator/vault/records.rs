@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decoder, Encoder};
 use opal::Uid;
-use zeroize::Zeroizing;
 
 use super::seal::{KEY, SALT};
 use crate::secret::Secret;
@@ -133,11 +132,7 @@ impl Records {
             [Some(&authority.wrap[..]), authority.member.as_deref()].into_iter().flatten()
         });
         let vault = self.vault.iter().flat_map(|vault| {
-            vault
-                .sealed
-                .values()
-                .map(Vec::as_slice)
-                .chain(vault.open.as_ref().map(Secret::expose))
+            vault.sealed.values().map(Vec::as_slice).chain(vault.open.as_ref().map(Secret::expose))
         });
         let keys = self.keys.values().flat_map(|key| {
             key.sealed
@@ -157,7 +152,7 @@ impl Records {
     }
 
     /// Appends `[drive, rounds, key length, authorities, vault, keys]`.
-    pub(super) fn encode(&self, e: &mut Encoder<&mut Zeroizing<Vec<u8>>>) -> Encoded {
+    pub(super) fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) -> Encoded {
         e.array(6)?.bytes(&self.drive)?.u32(self.rounds)?.u32(self.key_length as u32)?;
         e.map(self.authorities.len() as u64)?;
         for (uid, authority) in &self.authorities {
@@ -166,13 +161,13 @@ impl Records {
             optional(e, authority.member.as_deref())?;
         }
         match &self.vault {
-            None => e.null()?,
+            None => e.null()?.ok()?,
             Some(vault) => {
                 e.array(3)?.bytes(&vault.public)?;
                 seals(e, &vault.sealed)?;
-                optional(e, vault.open.as_ref().map(Secret::expose))?
+                optional(e, vault.open.as_ref().map(Secret::expose))?;
             }
-        };
+        }
         e.map(self.keys.len() as u64)?;
         for (name, key) in &self.keys {
             e.u32(name.number())?.array(3)?;
@@ -231,15 +226,54 @@ impl Records {
     }
 }
 
-type Encoded<T = ()> = Result<T, minicbor::encode::Error<std::convert::Infallible>>;
-type Buffer<'a, 'b> = Encoder<&'a mut Zeroizing<Vec<u8>>>;
+type Encoded = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
 
-fn optional<'e, 'a>(
-    e: &'e mut Encoder<&'a mut Zeroizing<Vec<u8>>>,
-    bytes: Option<&[u8]>,
-) -> Encoded<&'e mut Encoder<&'a mut Zeroizing<Vec<u8>>>> {
+fn optional(e: &mut Encoder<&mut Vec<u8>>, bytes: Option<&[u8]>) -> Encoded {
     match bytes {
-        None => e.null(),
-        Some(bytes) => e.bytes(bytes),
+        None => e.null()?.ok(),
+        Some(bytes) => e.bytes(bytes)?.ok(),
     }
+}
+
+fn seals(e: &mut Encoder<&mut Vec<u8>>, seals: &BTreeMap<Uid, Vec<u8>>) -> Encoded {
+    e.map(seals.len() as u64)?;
+    for (uid, sealed) in seals {
+        e.u64(uid.0)?.bytes(sealed)?;
+    }
+    Ok(())
+}
+
+fn read_seals(d: &mut Decoder<'_>) -> Result<BTreeMap<Uid, Vec<u8>>, DecodeError> {
+    let mut seals = BTreeMap::new();
+    for _ in 0..map(d)? {
+        seals.insert(Uid(d.u64()?), d.bytes()?.to_vec());
+    }
+    Ok(seals)
+}
+
+fn maybe<'b>(d: &mut Decoder<'b>) -> Result<Option<&'b [u8]>, DecodeError> {
+    if null(d)? { Ok(None) } else { d.bytes().map(Some) }
+}
+
+fn null(d: &mut Decoder<'_>) -> Result<bool, DecodeError> {
+    let is_null = d.datatype()? == minicbor::data::Type::Null;
+    if is_null {
+        d.null()?;
+    }
+    Ok(is_null)
+}
+
+fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], DecodeError> {
+    d.bytes()?.try_into().map_err(|_| DecodeError::message("a byte string of another length"))
+}
+
+fn array(d: &mut Decoder<'_>, length: u64) -> Result<(), DecodeError> {
+    if d.array()? == Some(length) {
+        return Ok(());
+    }
+    Err(DecodeError::message("an array of another length"))
+}
+
+fn map(d: &mut Decoder<'_>) -> Result<u64, DecodeError> {
+    d.map()?.ok_or_else(|| DecodeError::message("a map without length"))
 }

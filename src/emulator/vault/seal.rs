@@ -19,8 +19,6 @@ use crate::secret::Secret;
 
 /// Length of a public key, a private key and a KEK.
 pub(super) const KEY: usize = 32;
-/// Length of a media key: both halves of an AES-256-XTS key.
-pub(super) const MEDIA_KEY: usize = 64;
 /// Length of a KEK's salt.
 pub(super) const SALT: usize = 16;
 
@@ -185,10 +183,7 @@ fn decrypt(
 ) -> Option<Secret> {
     let cipher = Aes256Gcm::new_from_slice(key).ok()?;
     let aad = purpose.associated_data(drive);
-    cipher
-        .decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad })
-        .ok()
-        .map(Secret::new)
+    cipher.decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok().map(Secret::new)
 }
 
 impl Purpose {
@@ -220,7 +215,7 @@ mod tests {
     #[test]
     fn a_sealed_key_opens_for_its_recipient_and_purpose_only() {
         let (one, two) = (Pair::generate().unwrap(), Pair::generate().unwrap());
-        let secret = random_secret(MEDIA_KEY).unwrap();
+        let secret = random_secret(64).unwrap();
         let purpose = Purpose::Data { key: 3, to: Some(USER) };
         let sealed = seal(&DRIVE, purpose, &one.public, &secret).unwrap();
         assert!(open(&DRIVE, purpose, &one.private, &sealed).unwrap().matches(secret.expose()));
