@@ -23,7 +23,23 @@ pub mod memory;
 pub mod platform;
 pub mod profile;
 
+mod access;
+mod authenticate;
+mod cell;
+mod com_id;
+mod discovery;
+mod dispatch;
+mod effects;
+mod machine;
+mod methods;
 mod pending;
+mod persist;
+mod preset;
+mod properties;
+mod reset;
+mod schema;
+mod sessions;
+mod tables;
 
 pub use data_path::{Extent, Range, ReadVerdict, Source, WriteVerdict};
 pub use memory::MemoryPlatform;
@@ -36,12 +52,19 @@ pub use profile::{Profile, Ssc};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Uid;
+use crate::spec::protocol;
+use crate::wire::packet::Envelope;
+use crate::{Uid, spec};
+use machine::{Inner, Machine};
+use tables::{LockingConfig, Provider};
 
 /// A drive's security subsystem.
 pub struct Tper<P: Platform> {
     profile: Profile,
     platform: P,
+    /// The Admin SP at the factory.
+    admin_base: Provider,
+    inner: Inner,
     counters: Counters,
 }
 
@@ -52,9 +75,36 @@ impl<P: Platform> Tper<P> {
     ///
     /// # Errors
     /// The profile contradicts itself, or the platform failed.
-    pub fn manufacture(profile: Profile, platform: P) -> Result<Self, StateError> {
+    pub fn manufacture(profile: Profile, mut platform: P) -> Result<Self, StateError> {
         profile.check().map_err(StateError::Profile)?;
-        Ok(Self { profile, platform, counters: Counters::default() })
+        let tables = persist::factory(&profile, LockingConfig::default());
+        let inner = Inner::new(&profile, tables);
+        platform.begin();
+        match Self::factory_keys(&profile, &mut platform, &inner) {
+            Ok(()) => platform.commit(),
+            Err(error) => {
+                platform.rollback();
+                return Err(error.into());
+            }
+        }
+        let admin_base = inner.tables.admin.clone();
+        Ok(Self { profile, platform, admin_base, inner, counters: Counters::default() })
+    }
+
+    fn factory_keys(profile: &Profile, platform: &mut P, inner: &Inner) -> Result<(), VaultError> {
+        platform.reset_pin(spec::authority::SID, &profile.msid)?;
+        for sp in [&inner.tables.admin, &inner.tables.locking] {
+            for authority in access::password_authorities(sp) {
+                let kept = [spec::authority::SID, spec::authority::PSID];
+                if !kept.contains(&authority) {
+                    platform.reset_pin(authority, &[])?;
+                }
+            }
+        }
+        for range in 0..=profile.ranges {
+            platform.new_key(range)?;
+        }
+        platform.reseal(None, &effects::grants(&inner.tables))
     }
 
     /// A TPer at power-on from what [`Tper::state`] or [`Pending::state`] gave. The power cycle has
@@ -64,15 +114,26 @@ impl<P: Platform> Tper<P> {
     ///
     /// # Errors
     /// The state is damaged, of a newer version or of another profile, or the platform failed.
-    pub fn restore(profile: Profile, platform: P, _state: &[u8]) -> Result<Self, StateError> {
-        Self::manufacture(profile, platform)
+    pub fn restore(profile: Profile, mut platform: P, state: &[u8]) -> Result<Self, StateError> {
+        profile.check().map_err(StateError::Profile)?;
+        let mut inner = persist::read(&profile, state)?;
+        platform.begin();
+        let mut machine = Machine::new(&profile, &mut platform, &mut inner);
+        machine.reset(Reset::PowerCycle);
+        if let Err(error) = machine.load_open_keys() {
+            platform.rollback();
+            return Err(error.into());
+        }
+        platform.commit();
+        let admin_base = preset::admin_sp::opal2(&profile);
+        Ok(Self { profile, platform, admin_base, inner, counters: Counters::default() })
     }
 
     /// Everything that survives a power cycle, in our own versioned encoding: no PIN, no key, no
     /// byte table. What an open transaction changed is not in it.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
-        Vec::new()
+        persist::write(&self.profile, &self.admin_base, &self.inner)
     }
 
     /// IF-SEND: protocol 1 (ComPackets) and protocol 2 (ComID management, TPER_RESET, Block SID).
@@ -82,12 +143,46 @@ impl<P: Platform> Tper<P> {
     /// The interface command itself fails; nothing has changed.
     pub fn if_send(
         &mut self,
-        _protocol: u8,
-        _specific: u16,
-        _data: &[u8],
+        security_protocol: u8,
+        specific: u16,
+        data: &[u8],
     ) -> Result<Pending<'_, P>, IfError> {
         self.counters.if_send += 1;
-        Err(IfError::InvalidCommandParameter)
+        if data.len() > self.profile.limits.max_com_packet as usize {
+            return Err(IfError::InvalidTransferLength);
+        }
+        match (security_protocol, specific) {
+            // Discarded (Core 2.01 §3.3.6).
+            (protocol::TCG, protocol::DISCOVERY) => self.command(None, |_| Ok(())),
+            (protocol::TCG, com_id) => {
+                let channel = self.channel(com_id)?;
+                if self.inner.channels.get(channel).is_some_and(|c| c.answer.is_some()) {
+                    return Err(IfError::ProtocolViolation);
+                }
+                let refusal = dispatch::malfunction(com_id, data).map(|answer| (channel, answer));
+                self.command(refusal, |machine| {
+                    machine.com_packet(channel, com_id, data);
+                    Ok(())
+                })
+            }
+            (protocol::TCG_MANAGEMENT, protocol::TPER_RESET) => {
+                if data.is_empty() {
+                    return Err(IfError::InvalidTransferLength);
+                }
+                self.command(None, |machine| machine.tper_reset())
+            }
+            (protocol::TCG_MANAGEMENT, protocol::BLOCK_SID) if self.profile.features.block_sid => {
+                self.command(None, |machine| machine.block_sid(data))
+            }
+            (protocol::TCG_MANAGEMENT, com_id) => {
+                let channel = self.channel(com_id)?;
+                self.command(None, |machine| {
+                    machine.com_id_request(channel, com_id, data);
+                    Ok(())
+                })
+            }
+            _ => Err(IfError::InvalidCommandParameter),
+        }
     }
 
     /// IF-RECV with a transfer length of `max` bytes: protocols 0, 1 and 2. Returns at most `max`
@@ -97,59 +192,160 @@ impl<P: Platform> Tper<P> {
     /// The interface command itself fails.
     pub fn if_recv(
         &mut self,
-        _protocol: u8,
-        _specific: u16,
-        _max: usize,
+        security_protocol: u8,
+        specific: u16,
+        max: usize,
     ) -> Result<Vec<u8>, IfError> {
         self.counters.if_recv += 1;
-        Err(IfError::InvalidCommandParameter)
+        let mut answer = match (security_protocol, specific) {
+            (protocol::INFORMATION, 0) => discovery::protocols(),
+            // Certificate data: none.
+            (protocol::INFORMATION, 1) => Vec::from([0; 4]),
+            (protocol::TCG, protocol::DISCOVERY) => self.discovery(),
+            (protocol::TCG, com_id) => self.receive(com_id, max)?,
+            (protocol::TCG_MANAGEMENT, protocol::GET_COM_ID) => com_id::no_com_id(),
+            (protocol::TCG_MANAGEMENT, com_id) => {
+                let channel = self.channel(com_id)?;
+                let channel = self.inner.channels.get(channel);
+                channel.and_then(|c| c.management.clone()).unwrap_or_else(com_id::no_response)
+            }
+            _ => return Err(IfError::InvalidCommandParameter),
+        };
+        answer.truncate(max);
+        Ok(answer)
+    }
+
+    /// The synchronous protocol's answer (Core 2.01 §3.3.10.2): a ComPacket, or a header that says
+    /// that there is none or how large it is.
+    fn receive(&mut self, com_id: u16, max: usize) -> Result<Vec<u8>, IfError> {
+        let channel = self.channel(com_id)?;
+        let header = Envelope { com_id, ..Envelope::default() };
+        let Some(channel) = self.inner.channels.get_mut(channel) else {
+            return Err(IfError::InvalidCommandParameter);
+        };
+        let Some(answer) = channel.answer.take() else { return Ok(header.empty()) };
+        if answer.len() > max {
+            let size = answer.len() as u32;
+            channel.answer = Some(answer);
+            return Ok(Envelope { outstanding_data: size, min_transfer: size, ..header }.empty());
+        }
+        Ok(answer.to_vec())
+    }
+
+    fn channel(&self, com_id: u16) -> Result<usize, IfError> {
+        com_id
+            .checked_sub(self.profile.base_com_id)
+            .filter(|index| *index < self.profile.com_ids)
+            .map(usize::from)
+            .ok_or(IfError::InvalidCommandParameter)
+    }
+
+    /// Runs one command on a copy of what the TPer remembers, staged on the platform.
+    fn command(
+        &mut self,
+        refusal: Option<(usize, zeroize::Zeroizing<Vec<u8>>)>,
+        work: impl FnOnce(&mut Machine<'_, P>) -> Result<(), IfError>,
+    ) -> Result<Pending<'_, P>, IfError> {
+        let before = self.inner.clone();
+        self.platform.begin();
+        let mut machine = Machine::new(&self.profile, &mut self.platform, &mut self.inner);
+        let result = work(&mut machine);
+        let Machine { effects, vault_changed, fatal, verified, opened, .. } = machine;
+        if let Err(error) = result {
+            self.inner = before;
+            self.platform.rollback();
+            return Err(error);
+        }
+        let mut pending = Pending {
+            tper: self,
+            before: Some(before),
+            effects,
+            vault_changed,
+            refusal,
+            verified,
+            opened,
+        };
+        if fatal {
+            pending.undo();
+        }
+        Ok(pending)
     }
 
     /// A reset that the interface saw. (TPER_RESET comes by IF-SEND.)
-    pub fn reset(&mut self, _kind: Reset) -> Pending<'_, P> {
-        Pending::new(self)
+    pub fn reset(&mut self, kind: Reset) -> Pending<'_, P> {
+        self.silent_command(|machine| machine.reset(kind))
     }
 
     /// Lets `elapsed` pass: sessions idle for longer than their time-out are aborted. Call it now
     /// and then, also without sessions open.
-    pub fn session_timeouts(&mut self, _elapsed: Duration) -> Pending<'_, P> {
-        Pending::new(self)
+    pub fn session_timeouts(&mut self, elapsed: Duration) -> Pending<'_, P> {
+        self.silent_command(|machine| machine.time_passes(elapsed))
+    }
+
+    /// A command that cannot fail at the interface and gets no answer.
+    fn silent_command(&mut self, work: impl FnOnce(&mut Machine<'_, P>)) -> Pending<'_, P> {
+        let before = self.inner.clone();
+        self.platform.begin();
+        let mut machine = Machine::new(&self.profile, &mut self.platform, &mut self.inner);
+        work(&mut machine);
+        let Machine { effects, vault_changed, verified, opened, .. } = machine;
+        Pending {
+            tper: self,
+            before: Some(before),
+            effects,
+            vault_changed,
+            refusal: None,
+            verified,
+            opened,
+        }
     }
 
     /// Decides a read command of `blocks` blocks from `lba`.
     #[must_use]
-    pub fn check_read(&self, _lba: u64, _blocks: u64) -> ReadVerdict {
-        ReadVerdict::Invalid
+    pub fn check_read(&self, lba: u64, blocks: u64) -> ReadVerdict {
+        data_path::check_read(&self.inner.tables, &self.profile, lba, blocks)
     }
 
     /// Decides a write command, or anything else that changes media (trim, write zeroes …).
     #[must_use]
-    pub fn check_write(&self, _lba: u64, _blocks: u64) -> WriteVerdict {
-        WriteVerdict::Invalid
+    pub fn check_write(&self, lba: u64, blocks: u64) -> WriteVerdict {
+        data_path::check_write(&self.inner.tables, &self.profile, lba, blocks)
     }
 
     /// The ranges: Global Range first, then by number, unused ones included.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
-        Vec::new()
+        data_path::ranges(&self.inner.tables)
     }
 
     /// Whether reads see the shadow MBR now.
     #[must_use]
     pub fn is_shadowing(&self) -> bool {
-        false
+        data_path::is_shadowing(&self.inner.tables)
+    }
+
+    /// Whether the Locking SP is activated.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.inner.tables.is_active()
+    }
+
+    /// Sessions open now.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.inner.sessions.len()
     }
 
     /// The byte tables there are now and their sizes: MBR and DataStore tables.
     #[must_use]
     pub fn byte_tables(&self) -> Vec<(Uid, u64)> {
-        Vec::new()
+        self.inner.tables.locking.byte_tables().collect()
     }
 
     /// Level 0 Discovery as IF-RECV would give it, unbounded.
     #[must_use]
     pub fn discovery(&self) -> Vec<u8> {
-        Vec::new()
+        discovery::level_0(&self.profile, &self.inner)
     }
 
     /// Commands since power-on or [`Tper::reset_counters`].
@@ -178,6 +374,12 @@ impl<P: Platform> Tper<P> {
     /// What surrounds the TPer, for the owner's own business (reading shadow MBR and media).
     pub const fn platform_mut(&mut self) -> &mut P {
         &mut self.platform
+    }
+
+    /// Takes the platform back; the TPer is gone.
+    #[must_use]
+    pub fn into_platform(self) -> P {
+        self.platform
     }
 }
 

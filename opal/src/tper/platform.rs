@@ -5,6 +5,7 @@
 //! and no key, and the platform knows no ACE: it is told, as [`Grants`], which authorities open
 //! what.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::Uid;
@@ -180,7 +181,7 @@ pub enum Effect {
         /// Byte offset; `offset + data.len()` is within the table.
         offset: u64,
         /// What to write. Host data: may be secret.
-        data: Vec<u8>,
+        data: Arc<[u8]>,
     },
     /// A byte table of `size` bytes reads as zeros from now on; 0 removes it.
     WipeTable {

@@ -150,6 +150,16 @@ pub enum Ssc {
     Opal2,
 }
 
+impl Ssc {
+    /// The name in TPerInfo.SSC.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opal2 => "Opal",
+        }
+    }
+}
+
 /// Block size and alignment (Geometry Reporting, LockingInfo).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -207,6 +217,8 @@ pub struct Limits {
     pub max_methods: u32,
     /// MaxSessions over all SPs.
     pub max_sessions: u32,
+    /// MaxReadSessions per SP; 0 if read-only sessions are not supported.
+    pub max_read_sessions: u32,
     /// MaxAuthentications in a session, Anybody included.
     pub max_authentications: u32,
     /// DefSessionTimeout in ms; 0 is none.
@@ -217,6 +229,20 @@ pub struct Limits {
     pub max_session_timeout: u32,
 }
 
+impl Limits {
+    /// MaxPacketSize.
+    #[must_use]
+    pub const fn max_packet(&self) -> u32 {
+        self.max_com_packet.saturating_sub(20)
+    }
+
+    /// MaxIndTokenSize.
+    #[must_use]
+    pub const fn max_token(&self) -> u32 {
+        self.max_packet().saturating_sub(36)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -224,6 +250,7 @@ impl Default for Limits {
             max_response_com_packet: 0x1_0000,
             max_methods: 1,
             max_sessions: 1,
+            max_read_sessions: 0,
             max_authentications: 2,
             default_session_timeout: 0,
             min_session_timeout: 0,
