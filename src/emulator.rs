@@ -13,6 +13,7 @@ pub mod drive;
 pub mod fault;
 pub mod frontend;
 pub mod image;
+pub mod nvme;
 pub mod profile;
 
 mod media;

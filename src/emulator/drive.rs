@@ -326,9 +326,9 @@ impl Core {
     ) -> Result<(), CommandStatus> {
         let mut pending = command(self.tper()?)?;
         if pending.changed() || !pending.effects().is_empty() {
-            let mut effects = pending.effects().to_vec();
+            let effects = pending.effects().to_vec();
             let state = pending.state();
-            match pending.platform().persist(&state, &mut effects) {
+            match pending.platform().persist(&state, &effects) {
                 Ok(()) => {}
                 // Dropped: nothing has changed and the host hears of a failure from the TPer.
                 Err(PersistError::Refused(error)) => {

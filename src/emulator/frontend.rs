@@ -2,4 +2,5 @@
 //! Ways by which real clients reach the emulated drive.
 
 pub mod listen;
+pub mod nvme_tcp;
 pub mod sim;

@@ -45,18 +45,14 @@ impl DrivePlatform {
     pub(in crate::emulator) fn persist(
         &mut self,
         state: &[u8],
-        effects: &mut [Effect],
+        effects: &[Effect],
     ) -> Result<(), PersistError> {
         if self.random_failed {
             return Err(VaultError::Random.into());
         }
         let mut writes = TableWrites::default();
-        for effect in &mut *effects {
-            let staged = self.stage(&mut writes, effect);
-            if let Effect::WriteTable { data, .. } = effect {
-                data.zeroize();
-            }
-            staged?;
+        for effect in effects {
+            self.stage(&mut writes, effect)?;
         }
         let destroys = self.vault.destroys();
         let image = self.image.as_mut().ok_or(ImageError::Failed)?;

@@ -270,7 +270,7 @@ impl Header {
 }
 
 /// A profile as numbers, in the order of `docs/formats/image.md`.
-fn numbers(p: &Profile) -> [u64; 38] {
+fn numbers(p: &Profile) -> [u64; 39] {
     let (g, s, t, l, f) = (&p.geometry, &p.data_store, &p.try_limits, &p.limits, &p.features);
     [
         2, // SSC: Opal 2
@@ -302,6 +302,7 @@ fn numbers(p: &Profile) -> [u64; 38] {
         l.max_response_com_packet.into(),
         l.max_methods.into(),
         l.max_sessions.into(),
+        l.max_read_sessions.into(),
         l.max_authentications.into(),
         l.default_session_timeout.into(),
         l.min_session_timeout.into(),
@@ -366,6 +367,7 @@ fn profile(numbers: &[u64]) -> Option<Profile> {
         max_response_com_packet: number()?.try_into().ok()?,
         max_methods: number()?.try_into().ok()?,
         max_sessions: number()?.try_into().ok()?,
+        max_read_sessions: number()?.try_into().ok()?,
         max_authentications: number()?.try_into().ok()?,
         default_session_timeout: number()?.try_into().ok()?,
         min_session_timeout: number()?.try_into().ok()?,
