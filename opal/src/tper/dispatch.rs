@@ -133,6 +133,9 @@ impl<P: Platform> Machine<'_, P> {
     /// Answers to a session's packet, and whether the session was aborted.
     fn session_packet(&mut self, packet: &Packet<'_>) -> (Zeroizing<Vec<u8>>, bool) {
         let mut out = Encoder::new();
+        for session in self.inner.sessions.iter_mut().filter(|s| s.tsn == packet.tsn) {
+            session.idle = core::time::Duration::ZERO;
+        }
         let end = match self.streams(packet) {
             None => End::Aborted,
             Some(streams) => {

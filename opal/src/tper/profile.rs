@@ -75,8 +75,8 @@ impl Profile {
             limits: Limits::default(),
             features: Features {
                 psid: true,
-                block_sid: false,
-                data_stores: false,
+                block_sid: true,
+                data_stores: true,
                 single_user_mode: false,
                 hardware_reset: false,
             },
