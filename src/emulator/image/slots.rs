@@ -14,6 +14,7 @@ use super::error::ImageError;
 /// Bytes before the payload: magic, sequence number, length, checksum.
 pub(super) const HEAD: usize = 8 + 8 + 4 + 32;
 const MAGIC: &[u8; 8] = b"OPALSTA1";
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// The pair of copies on a disk.
 pub(super) struct Slots {
@@ -66,7 +67,8 @@ impl Slots {
         let state = chosen.bytes.get(..chosen.used).unwrap_or_default();
         // A crash inside a write may have left an older state, or the tail of one, in either copy.
         let equal = other.is_some_and(|other| other.bytes == chosen.bytes);
-        let clean = chosen.bytes.iter().skip(chosen.used).all(|byte| *byte == 0);
+        let tail = chosen.bytes.get(chosen.used..).unwrap_or_default();
+        let clean = tail.chunks(ZEROS.len()).all(|part| ZEROS.starts_with(part));
         if !clean {
             slots.write(disk, slots.newest, state)?;
         }

@@ -37,8 +37,15 @@ pub(super) fn reseal(
             vault.records.keys.insert(want.name, DataKey::default());
             plain.insert(want.name, key);
         } else if want.is_missing_in(vault, grants) {
-            let key = vault.key(session, want.name).ok_or(VaultError::Refused)?;
-            plain.insert(want.name, key.secret.duplicate());
+            let key = match vault.key(session, want.name) {
+                Some(key) => key.secret.duplicate(),
+                // A revert without anybody's PIN. The DataStore goes with the Locking SP.
+                None if want.is_table_of_inactive(grants) => {
+                    seal::random_secret(vault.records.key_length)?
+                }
+                None => return Err(VaultError::Refused),
+            };
+            plain.insert(want.name, key);
         }
     }
     reseal_vault(vault, session, grants)?;
@@ -82,6 +89,10 @@ fn wanted(vault: &Vault, grants: &Grants) -> Vec<Wanted> {
 }
 
 impl Wanted {
+    fn is_table_of_inactive(&self, grants: &Grants) -> bool {
+        !grants.active && matches!(self.name, KeyName::Table(_))
+    }
+
     /// Whether a form of the key has to be made, so that its bytes are needed.
     fn is_missing_in(&self, vault: &Vault, grants: &Grants) -> bool {
         let Some(key) = vault.records.keys.get(&self.name) else { return true };
