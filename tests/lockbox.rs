@@ -10,5 +10,8 @@ mod support;
 #[path = "lockbox/facade.rs"]
 mod facade;
 
+#[path = "lockbox/tamper.rs"]
+mod tamper;
+
 #[path = "lockbox/tpm.rs"]
 mod tpm;

@@ -176,6 +176,14 @@ pub(super) fn peek_credentials(
     rows.into_iter().map(|row| complete(tx, row)).collect()
 }
 
+/// Everyone who has credentials.
+pub(super) fn owners(tx: &Transaction<'_>) -> Result<Vec<String>, Error> {
+    let mut statement =
+        tx.prepare_cached("SELECT DISTINCT owner FROM credential ORDER BY owner")?;
+    let owners = statement.query_map([], |row| row.get(0))?;
+    Ok(owners.collect::<Result<_, _>>()?)
+}
+
 /// Checks a credential's MAC.
 pub(super) fn check_credential(
     tx: &Transaction<'_>,
@@ -263,12 +271,12 @@ pub(super) fn peek_asset(tx: &Transaction<'_>, id: &str) -> Result<Option<Asset>
     row.map(decode_asset).transpose()
 }
 
-/// All assets, not checked.
-pub(super) fn peek_assets(tx: &Transaction<'_>) -> Result<Vec<Asset>, Error> {
+/// All assets, not checked; a malformed row is an error of its own.
+pub(super) fn peek_assets(tx: &Transaction<'_>) -> Result<Vec<Result<Asset, Error>>, Error> {
     let mut statement =
         tx.prepare_cached("SELECT id, key, attributes FROM asset ORDER BY id")?;
     let rows = statement.query_map([], asset_row)?.collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(decode_asset).collect()
+    Ok(rows.into_iter().map(decode_asset).collect())
 }
 
 /// Checks an asset's MAC.
