@@ -7,6 +7,9 @@ mod swtpm;
 #[path = "lockbox/support.rs"]
 mod support;
 
+#[path = "lockbox/crash.rs"]
+mod crash;
+
 #[path = "lockbox/facade.rs"]
 mod facade;
 
