@@ -190,3 +190,6 @@ impl Reference {
         decode().map_err(|_| TpmError::Notes("the key reference"))
     }
 }
+
+#[cfg(test)]
+mod tests;
