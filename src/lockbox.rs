@@ -49,7 +49,7 @@ use record::RecordId;
 use store::Store;
 use tpm::Tcti;
 
-pub use asset::{Asset, MAX_ATTRIBUTES, MAX_VALUE};
+pub use asset::{Asset, Assets, MAX_ATTRIBUTES, MAX_VALUE};
 pub use credential::{Credential, Version, VersionState};
 pub use epoch::{EpochKeys, NEK_LEN, Scope};
 pub use error::{Error, JournalProblem, Refusal};
@@ -201,6 +201,14 @@ impl Lockbox {
     }
 
     // Credentials
+
+    /// Everyone who has credentials, in order. Needs no provider.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn owners(&self) -> Result<Vec<String>, Error> {
+        self.inner().store.read(rows::owners)
+    }
 
     /// The credential of that owner and role, its row checked.
     ///
@@ -460,14 +468,22 @@ impl Lockbox {
         self.read(|tx, keys| checked_asset(tx, keys, rows::peek_asset(tx, id)?))
     }
 
-    /// All assets, their rows checked, in the order of their ids.
+    /// All assets, their rows checked.
     ///
     /// # Errors
-    /// As [`Lockbox::asset`].
-    pub fn assets(&self) -> Result<Vec<Asset>, Error> {
+    /// The provider's and the store's; altered rows are in the answer.
+    pub fn assets(&self) -> Result<Assets, Error> {
         self.read(|tx, keys| {
-            let all = rows::peek_assets(tx)?;
-            all.iter().try_for_each(|asset| rows::check_asset(tx, keys, asset))?;
+            let mut all = Assets::default();
+            for asset in rows::peek_assets(tx)? {
+                let checked =
+                    asset.and_then(|asset| rows::check_asset(tx, keys, &asset).map(|()| asset));
+                match checked {
+                    Ok(asset) => all.assets.push(asset),
+                    Err(error @ Error::Refused { .. }) => all.refused.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
             Ok(all)
         })
     }

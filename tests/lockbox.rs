@@ -7,8 +7,14 @@ mod swtpm;
 #[path = "lockbox/support.rs"]
 mod support;
 
+#[path = "lockbox/crash.rs"]
+mod crash;
+
 #[path = "lockbox/facade.rs"]
 mod facade;
+
+#[path = "lockbox/tamper.rs"]
+mod tamper;
 
 #[path = "lockbox/tpm.rs"]
 mod tpm;

@@ -25,6 +25,15 @@ pub struct Asset {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// All assets of a lockbox. One altered row is refused and never hides the others.
+#[derive(Debug, Default)]
+pub struct Assets {
+    /// Those whose rows are right, in the order of their ids.
+    pub assets: Vec<Asset>,
+    /// Why others are refused.
+    pub refused: Vec<Error>,
+}
+
 impl Asset {
     pub(super) fn check(&self) -> Result<(), Error> {
         check_name("an asset id", &self.id)?;

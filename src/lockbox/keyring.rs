@@ -11,7 +11,7 @@ use super::epoch::{EpochKeys, Scope};
 use super::error::Error;
 use super::file::FileProvider;
 use super::provider::{
-    Capabilities, KeyRef, Notes, Place, Prompt, Provider, ProviderConfig, ProviderError,
+    Capabilities, KeyRef, KeyState, Notes, Place, Prompt, Provider, ProviderConfig, ProviderError,
 };
 use super::store::{Store, StoreError};
 use super::tpm::TpmProvider;
@@ -199,6 +199,13 @@ impl Keyring {
 
     pub(super) fn forget(&mut self) {
         self.open = None;
+    }
+
+    /// What has become of the provider's key for the active epoch.
+    pub(super) fn provider_state(&mut self, store: &mut Store) -> Result<KeyState, Error> {
+        let domain = self.domain.clone();
+        let row = store.read(|tx| epoch_row(tx, &domain))?;
+        self.with_place(store, |provider, place| provider.as_dyn().state(place, &row.key))
     }
 
     pub(super) fn enroll(&mut self, store: &mut Store) -> Result<(), Error> {

@@ -43,8 +43,9 @@ pub(super) fn insert_key(
     id: KeyId,
     kind: Kind,
 ) -> Result<(), Error> {
-    tx.prepare_cached("INSERT INTO key (id, domain, kind) VALUES (?1, ?2, ?3)")?
-        .execute(params![id.as_bytes(), keys.scope().domain, kind.name()])?;
+    tx.prepare_cached("INSERT INTO key (id, domain, kind) VALUES (?1, ?2, ?3)")?.execute(
+        params![id.as_bytes(), keys.scope().domain, kind.name()],
+    )?;
     write_references(tx, keys, id)
 }
 
@@ -54,7 +55,8 @@ pub(super) fn key_kind(tx: &Transaction<'_>, keys: &EpochKeys, id: KeyId) -> Res
         .prepare_cached("SELECT domain, kind FROM key WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (domain, kind) = row.ok_or_else(|| Error::Unknown { what: "key", name: id.to_string() })?;
+    let (domain, kind) =
+        row.ok_or_else(|| Error::Unknown { what: "key", name: id.to_string() })?;
     let refused = |reason| Error::Refused { what: format!("key {id}"), reason };
     if domain != keys.scope().domain {
         return Err(refused(Refusal::Domain));
@@ -174,6 +176,14 @@ pub(super) fn peek_credentials(
     rows.into_iter().map(|row| complete(tx, row)).collect()
 }
 
+/// Everyone who has credentials.
+pub(super) fn owners(tx: &Transaction<'_>) -> Result<Vec<String>, Error> {
+    let mut statement =
+        tx.prepare_cached("SELECT DISTINCT owner FROM credential ORDER BY owner")?;
+    let owners = statement.query_map([], |row| row.get(0))?;
+    Ok(owners.collect::<Result<_, _>>()?)
+}
+
 /// Checks a credential's MAC.
 pub(super) fn check_credential(
     tx: &Transaction<'_>,
@@ -261,11 +271,12 @@ pub(super) fn peek_asset(tx: &Transaction<'_>, id: &str) -> Result<Option<Asset>
     row.map(decode_asset).transpose()
 }
 
-/// All assets, not checked.
-pub(super) fn peek_assets(tx: &Transaction<'_>) -> Result<Vec<Asset>, Error> {
-    let mut statement = tx.prepare_cached("SELECT id, key, attributes FROM asset ORDER BY id")?;
+/// All assets, not checked; a malformed row is an error of its own.
+pub(super) fn peek_assets(tx: &Transaction<'_>) -> Result<Vec<Result<Asset, Error>>, Error> {
+    let mut statement =
+        tx.prepare_cached("SELECT id, key, attributes FROM asset ORDER BY id")?;
     let rows = statement.query_map([], asset_row)?.collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(decode_asset).collect()
+    Ok(rows.into_iter().map(decode_asset).collect())
 }
 
 /// Checks an asset's MAC.
@@ -428,7 +439,8 @@ fn decode_asset((id, key, encoded): AssetRow) -> Result<Asset, Error> {
         let count = d.map()?.unwrap_or(0);
         (0..count).map(|_| Ok((d.str()?.to_owned(), d.str()?.to_owned()))).collect()
     };
-    let refused = || Error::Refused { what: format!("asset {id}"), reason: Refusal::Malformed };
+    let refused =
+        || Error::Refused { what: format!("asset {id}"), reason: Refusal::Malformed };
     let decoded = decode().map_err(|_| refused())?;
     if attributes(&decoded) != encoded {
         return Err(refused());

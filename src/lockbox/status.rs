@@ -11,7 +11,7 @@ use super::epoch::EpochKeys;
 use super::error::Error;
 use super::id::{KeyId, Kind, hex};
 use super::keyring::Keyring;
-use super::provider::{Capabilities, ProviderConfig};
+use super::provider::{Capabilities, KeyState, ProviderConfig};
 use super::record::RecordId;
 use super::store::{SCHEMA, Store};
 use super::{epoch, rows};
@@ -75,6 +75,8 @@ pub struct KeyInfo {
     pub versions: Vec<Version>,
     /// The assets that name it.
     pub assets: Vec<String>,
+    /// Why its versions cannot be shown, if they cannot.
+    pub problem: Option<String>,
 }
 
 /// What [`super::Lockbox::check`] found.
@@ -120,15 +122,12 @@ pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Err
     }
     let directory = store.dir().to_owned();
     store.read(|tx| {
-        let (fleet, node): ([u8; 16], [u8; 16]) =
-            tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let unresolved = rows::peek_credentials(tx, None)?
-            .into_iter()
-            .filter(|c| c.set_issued)
-            .map(|c| (c.owner, c.role))
-            .collect();
+        let (fleet, node): ([u8; 16], [u8; 16]) = tx
+            .query_row("SELECT fleet, node FROM lockbox", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let unresolved = tx
+            .prepare("SELECT owner, role FROM credential WHERE set_issued ORDER BY owner, role")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         Ok(Status {
             directory,
             format: SCHEMA,
@@ -159,11 +158,17 @@ pub(super) fn keys(tx: &Transaction<'_>) -> Result<Vec<KeyInfo>, Error> {
                 role: row.get(4)?,
                 versions: Vec::new(),
                 assets: Vec::new(),
+                problem: None,
             })
         })?
         .collect::<Result<Vec<_>, _>>()?;
     for key in &mut list {
-        key.versions = rows::versions(tx, key.key_id)?;
+        match rows::versions(tx, key.key_id) {
+            Ok(versions) => key.versions = versions,
+            // One bad row is shown as such and never hides the others.
+            Err(error @ Error::Refused { .. }) => key.problem = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
         key.assets = rows::references(tx, key.key_id)?;
     }
     Ok(list)
@@ -179,6 +184,14 @@ pub(super) fn check(store: &mut Store, keyring: &mut Keyring) -> Result<Check, E
     }
     match keyring.keys(store) {
         Ok(keys) => store.read(|tx| check_rows(tx, &keys, &mut check))?,
+        Err(error) => check.failed(&error),
+    }
+    match keyring.provider_state(store) {
+        Ok(KeyState::Active) => {}
+        Ok(state) => check.error(
+            &format!("the provider's key is {state:?}"),
+            "Restore the lockbox from its backup.",
+        ),
         Err(error) => check.failed(&error),
     }
     check.findings.sort_by_key(|finding| finding.severity);
@@ -222,8 +235,11 @@ fn check_rows(
             );
             continue;
         };
+        if let Some(problem) = &key.problem {
+            check.error(problem, "Restore the store from the backup.");
+        }
         check.verified(rows::check_references(tx, keys, key.key_id));
-        check_journal(tx, keys, key, check)?;
+        check_journal(tx, keys, key, check);
         for version in key.versions.iter().filter(|v| v.state != VersionState::Destroyed) {
             let id = RecordId { key: key.key_id, version: version.number, kind };
             match rows::read_record(tx, keys, &id) {
@@ -233,6 +249,13 @@ fn check_rows(
         }
     }
     for asset in rows::peek_assets(tx)? {
+        let asset = match asset {
+            Ok(asset) => asset,
+            Err(error) => {
+                check.failed(&error);
+                continue;
+            }
+        };
         check.verified(rows::check_asset(tx, keys, &asset));
         if let Err(error) = rows::key_kind(tx, keys, asset.key_id) {
             check.failed(&error);
@@ -241,14 +264,13 @@ fn check_rows(
     Ok(())
 }
 
-fn check_journal(
-    tx: &Transaction<'_>,
-    keys: &EpochKeys,
-    key: &KeyInfo,
-    check: &mut Check,
-) -> Result<(), Error> {
-    let (Some(owner), Some(role)) = (&key.owner, &key.role) else { return Ok(()) };
-    let Some(credential) = rows::peek_credential(tx, owner, role)? else { return Ok(()) };
+fn check_journal(tx: &Transaction<'_>, keys: &EpochKeys, key: &KeyInfo, check: &mut Check) {
+    let (Some(owner), Some(role)) = (&key.owner, &key.role) else { return };
+    let credential = match rows::peek_credential(tx, owner, role) {
+        Ok(Some(credential)) => credential,
+        Ok(None) => return,
+        Err(error) => return check.failed(&error),
+    };
     check.verified(rows::check_credential(tx, keys, &credential));
     if credential.set_issued {
         check.warn(
@@ -256,7 +278,6 @@ fn check_journal(
             "Run the command that changes it again, with the drive present.",
         );
     }
-    Ok(())
 }
 
 impl Check {

@@ -188,3 +188,6 @@ impl Reference {
         decode().map_err(|_| TpmError::Notes("the key reference"))
     }
 }
+
+#[cfg(test)]
+mod tests;

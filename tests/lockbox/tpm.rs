@@ -39,3 +39,28 @@ fn another_tpm_opens_nothing() {
     assert!(matches!(error, Error::Provider(_)), "{error}");
     assert!(error.to_string().contains("not the TPM"), "{error}");
 }
+
+#[test]
+fn timing_probe() {
+    let t = std::time::Instant::now();
+    let Some(tpm) = Swtpm::start() else { return };
+    let provider = tpm_provider(&tpm, true);
+    eprintln!("start+choose {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let (_temp, dir) = place();
+    let lockbox = Lockbox::init(&dir, InitOptions::new(provider, Answers::right())).unwrap();
+    eprintln!("init {:?} {} commands", t.elapsed(), tpm.take_commands().len());
+    let t = std::time::Instant::now();
+    tpm.power_cut();
+    eprintln!("cut {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    reopen(&dir).unlock().unwrap();
+    eprintln!("unlock {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    lockbox.enroll().unwrap();
+    eprintln!("enroll {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    lockbox.relock();
+    lockbox.unlock().unwrap();
+    eprintln!("unlock {:?}", t.elapsed());
+}

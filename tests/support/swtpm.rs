@@ -180,6 +180,9 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.cut();
+        for port in [self.port, self.port + 1] {
+            let _ = TcpStream::connect(("127.0.0.1", port));
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -251,18 +254,15 @@ fn accept(
     shared: Arc<Shared>,
     serve: fn(TcpStream, Arc<Shared>),
 ) -> JoinHandle<()> {
-    listener.set_nonblocking(true).unwrap();
     thread::spawn(move || {
-        while !shared.stop.load(Ordering::SeqCst) {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false).unwrap();
-                    stream.set_nodelay(true).unwrap();
-                    let shared = Arc::clone(&shared);
-                    thread::spawn(move || serve(stream, shared));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(2)),
+        // The TSS makes a connection for each command, so accepting must not wait.
+        while let Ok((stream, _)) = listener.accept() {
+            if shared.stop.load(Ordering::SeqCst) {
+                return;
             }
+            stream.set_nodelay(true).unwrap();
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || serve(stream, shared));
         }
     })
 }

@@ -123,12 +123,14 @@ impl TpmError {
         })
     }
 
-    /// Whether killed conversations have left the TPM's few slots full, or the library has lost
-    /// its own bearings.
-    pub(super) fn wants_sweep(&self) -> bool {
-        self.code().is_some_and(|code| {
-            matches!(code, 0x7_001b | 0x7_0007) || matches!(strip(code), 0x902 | 0x903)
-        })
+    /// Whether killed conversations have left the TPM's few slots full.
+    pub(super) fn is_full(&self) -> bool {
+        self.code().is_some_and(|code| matches!(strip(code), 0x902 | 0x903))
+    }
+
+    /// Whether an answer was altered on the way. The library then refuses even to clean up.
+    pub(super) fn is_tampered(&self) -> bool {
+        matches!(self.code(), Some(0x7_001b | 0x7_0007))
     }
 }
 
@@ -266,6 +268,6 @@ mod tests {
     fn the_resource_managers_mark_is_masked() {
         assert_eq!(meaning(0xb_0902), meaning(0x902));
         assert!(TpmError::Refused { doing: "x", code: 0xb_0922 }.is_passing());
-        assert!(TpmError::Refused { doing: "x", code: 0xb_0902 }.wants_sweep());
+        assert!(TpmError::Refused { doing: "x", code: 0xb_0902 }.is_full());
     }
 }

@@ -56,11 +56,15 @@ pub(super) fn bare<T>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let swept = error.wants_sweep() && tcti.is_private();
-        if attempt == ATTEMPTS || !(swept || error.is_passing()) {
+        let full = error.is_full() && tcti.is_private();
+        if error.is_tampered() && tcti.is_private() {
+            // Cleaned up for whoever comes next; the tampering itself is reported, not retried.
+            let _ = sweep(tcti);
+        }
+        if attempt == ATTEMPTS || !(full || error.is_passing()) {
             return Err(error);
         }
-        if swept {
+        if full {
             sweep(tcti)?;
         } else {
             sleep(PAUSE * attempt);

@@ -204,7 +204,7 @@ fn authorisation() -> Result<Secret, ProviderError> {
 
 /// A PIN of any length as an authorisation of fixed length without trailing zeros. The TPM's
 /// counting protects short PINs, so no slow derivation is needed.
-fn pin_auth(pin: &Secret) -> Secret {
+pub(super) fn pin_auth(pin: &Secret) -> Secret {
     let mut auth = Secret::zeroed(AUTH);
     let mut hash = Sha256::new();
     hash.update(cbor(|e| {
@@ -242,7 +242,7 @@ fn make_admin_box(
     Ok(made)
 }
 
-fn open_admin_box(
+pub(super) fn open_admin_box(
     config: &TpmConfig,
     parent: &Parent,
     sealed: &Blob,

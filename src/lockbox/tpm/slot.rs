@@ -249,7 +249,7 @@ fn random_handle() -> Result<u32, ProviderError> {
     Ok(NV_FIRST + u32::from_be_bytes(bytes) % (NV_LAST - NV_FIRST + 1))
 }
 
-fn raw_index(talk: &mut Conversation, handle: u32) -> Result<NvIndexHandle, TpmError> {
+pub(super) fn raw_index(talk: &mut Conversation, handle: u32) -> Result<NvIndexHandle, TpmError> {
     let doing = "open a key slot";
     let handle = NvIndexTpmHandle::new(handle).map_err(|_| TpmError::Notes("a slot's handle"))?;
     let object = talk
