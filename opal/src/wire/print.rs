@@ -6,6 +6,7 @@
 //! shape of UIDs, and names that are known. Nothing here fails: what is cut or damaged is shown as
 //! far as it goes, and [`Message::notes`] say what is wrong.
 
+mod fragment;
 mod management;
 mod meaning;
 mod model;
@@ -16,6 +17,7 @@ pub use model::{
     AtaSecurity, Body, ComIdRequest, ComPacketView, Direction, Item, Label, Message, PacketView,
     SubPacketView, Value,
 };
+pub use text::Content;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,7 +29,7 @@ use crate::wire::Status;
 use crate::wire::discovery::Discovery;
 use crate::wire::packet::{ComPacket, KIND_CREDIT, KIND_DATA, Packet, SubPacket};
 use crate::wire::token::Token;
-use tree::Node;
+use tree::{Node, Tree};
 
 /// Most tokens and packets shown of one message; no real message comes near.
 const BUDGET: usize = 4096;
@@ -119,6 +121,30 @@ impl Printer {
             self.unanswered.clear();
         }
         let items = self.items(origin, data, &mut { BUDGET }, &mut notes);
+        Message {
+            direction,
+            protocol: protocol::TCG,
+            specific: 0,
+            bytes: data.len(),
+            body: Body::Tokens(items),
+            notes,
+        }
+    }
+
+    /// Decodes a piece from the middle of a ComPacket's tokens, which may begin inside a token.
+    ///
+    /// Bytes in front of the first place where tokens can be told for sure are not shown: they may
+    /// be the rest of a PIN.
+    pub fn fragment(&mut self, direction: Direction, data: &[u8]) -> Message {
+        let mut notes = Vec::new();
+        let start = fragment::first_token(data);
+        if start > 0 {
+            notes.push(format!("{start} bytes before the first whole token are not shown"));
+        }
+        let origin = Origin { direction, com_id: 0, tsn: 0, hsn: 0 };
+        self.unanswered.clear();
+        let tree = tree::read(data.get(start..).unwrap_or_default(), &mut { BUDGET }, true);
+        let items = self.tree_items(origin, tree, &mut notes);
         Message {
             direction,
             protocol: protocol::TCG,
@@ -247,7 +273,11 @@ impl Printer {
         budget: &mut usize,
         notes: &mut Vec<String>,
     ) -> Vec<Item> {
-        let tree = tree::read(data, budget);
+        let tree = tree::read(data, budget, false);
+        self.tree_items(origin, tree, notes)
+    }
+
+    fn tree_items(&mut self, origin: Origin, tree: Tree<'_>, notes: &mut Vec<String>) -> Vec<Item> {
         notes.extend(tree.problem);
         let mut nodes = tree.nodes.as_slice();
         let mut items = Vec::new();
@@ -266,6 +296,10 @@ impl Printer {
                         items.push(Item::Loose(meaning::loose(nodes)));
                     }
                     break;
+                }
+                Node::Control(Token::EndOfData) => {
+                    nodes = all;
+                    items.push(Item::End(take_status(&mut nodes)));
                 }
                 Node::Control(Token::StartTransaction) => {
                     items.push(Item::StartTransaction(take_uint(&mut nodes)));
@@ -386,8 +420,9 @@ fn discovery(data: &[u8], notes: &mut Vec<String>) -> Body {
             Body::Discovery(discovery)
         }
         Err(error) => {
-            notes.push(error.to_string());
-            Body::Opaque
+            notes.push(format!("truncated: {error}"));
+            let length = data.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+            Body::DiscoveryHeader { length }
         }
     }
 }
@@ -401,7 +436,7 @@ fn cut(what: &str, present: usize, declared: u32) -> String {
 fn is_loose(node: &Node<'_>) -> bool {
     match node {
         Node::List { .. } => false,
-        Node::Control(token) => *token == Token::EndOfData,
+        Node::Control(token) => matches!(token, Token::EndList | Token::EndName),
         _ => true,
     }
 }

@@ -41,6 +41,11 @@ pub struct Message {
 pub enum Body {
     /// Level 0 Discovery.
     Discovery(Discovery),
+    /// Less than the header of a discovery answer.
+    DiscoveryHeader {
+        /// The length field, if its bytes are there.
+        length: Option<u32>,
+    },
     /// A ComPacket.
     ComPacket(ComPacketView),
     /// Less than a ComPacket header.
@@ -210,6 +215,8 @@ pub enum Item {
     StartTransaction(Option<u64>),
     /// End Transaction, with its status: 0 commit, 1 abort.
     EndTransaction(Option<u64>),
+    /// End of Data and the status behind it, where the beginning is not there.
+    End(Option<Status>),
     /// Tokens that are part of no call or answer.
     Loose(Vec<Value>),
 }

@@ -21,11 +21,25 @@ impl Display for Message {
         };
         write!(f, "{verb} protocol {:#04x}, specific 0x{:04X}, ", self.protocol, self.specific)?;
         writeln!(f, "{} bytes", self.bytes)?;
-        self.body.fmt(f)?;
-        for note in &self.notes {
-            writeln!(f, "  note: {note}")?;
-        }
-        Ok(())
+        self.content().fmt(f)
+    }
+}
+
+/// A message without its first line; see [`Message::content`].
+pub struct Content<'a>(&'a Message);
+
+impl Message {
+    /// What the message says, without the line that tells protocol, ComID and size.
+    #[must_use]
+    pub const fn content(&self) -> Content<'_> {
+        Content(self)
+    }
+}
+
+impl Display for Content<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.body.fmt(f)?;
+        self.0.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))
     }
 }
 
@@ -33,6 +47,12 @@ impl Display for Body {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Discovery(discovery) => discovery.fmt(f),
+            Self::DiscoveryHeader { length: Some(length) } => {
+                writeln!(f, "  Level 0 Discovery header, cut short: length {length}")
+            }
+            Self::DiscoveryHeader { length: None } => {
+                writeln!(f, "  Level 0 Discovery header, cut short")
+            }
             Self::ComPacket(com) => com.fmt(f),
             Self::ComPacketHeader { com_id: Some(com_id) } => {
                 writeln!(f, "  ComPacket header, cut short: ComID 0x{com_id:04X}")
@@ -203,6 +223,8 @@ fn write_item(f: &mut Formatter<'_>, item: &Item, depth: usize) -> fmt::Result {
         Item::EndOfSession => writeln!(f, "End of Session"),
         Item::StartTransaction(status) => write_transaction(f, "Start Transaction", *status),
         Item::EndTransaction(status) => write_transaction(f, "End Transaction", *status),
+        Item::End(Some(status)) => writeln!(f, "End of Data: {status}"),
+        Item::End(None) => writeln!(f, "End of Data: the status is missing"),
         Item::Loose(values) => {
             writeln!(f, "tokens outside a call or answer")?;
             write_values(f, values, depth + 1)

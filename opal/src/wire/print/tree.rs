@@ -54,8 +54,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Reads tokens until something stops it; takes at most `budget` of them.
-pub(super) fn read<'a>(data: &'a [u8], budget: &mut usize) -> Tree<'a> {
+/// Reads tokens until something stops it; takes at most `budget` of them. In a fragment lists may
+/// end that began before it.
+pub(super) fn read<'a>(data: &'a [u8], budget: &mut usize, fragment: bool) -> Tree<'a> {
     let mut nodes = Vec::new();
     let mut open: Vec<Frame<'a>> = Vec::new();
     let mut problem = None;
@@ -91,6 +92,7 @@ pub(super) fn read<'a>(data: &'a [u8], budget: &mut usize) -> Tree<'a> {
             }
             Token::EndList | Token::EndName => match open.pop() {
                 Some(frame) if frame.is_list == (token == Token::EndList) => frame.close(true),
+                None if fragment => Node::Control(token),
                 frame => {
                     problem = Some(format!("token offset {offset}: {} out of place", token.kind()));
                     open.extend(frame);
