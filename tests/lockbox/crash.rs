@@ -261,10 +261,9 @@ fn a_killed_process_loses_nothing() {
         }
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{n}");
         killed += 1;
-        if let Ok(lockbox) = Lockbox::open(
-            &dir,
-            OpenOptions { prompt: Answers::right(), ..OpenOptions::default() },
-        ) {
+        if let Ok(lockbox) =
+            Lockbox::open(&dir, OpenOptions { prompt: Answers::right(), ..OpenOptions::default() })
+        {
             assert!(lockbox.check().unwrap().ok, "after kill {n}");
         }
     }
