@@ -2,3 +2,4 @@
 //! Ways by which real clients reach the emulated drive.
 
 pub mod nvme_tcp;
+pub mod vhost_user_scsi;
