@@ -35,8 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         [mebibytes, front_end @ ("vhost-user-scsi" | "vhost-user-sat"), socket] => {
             let sat = *front_end == "vhost-user-sat";
-            let server = Server::new(Path::new(socket), drive(mebibytes)?, sat);
-            server.run(|| println!("listening on {socket}"))?;
+            let server = Server::bind(Path::new(socket), drive(mebibytes)?, sat)?;
+            println!("listening on {socket}");
+            server.run()?;
         }
         _ => return Err(usage.into()),
     }

@@ -9,11 +9,13 @@
 mod request;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
-use vhost::vhost_user::Listener;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VhostUserDaemon, VringRwLock, VringT};
 use virtio_queue::QueueT as _;
@@ -25,6 +27,7 @@ use vmm_sys_util::event::{
 
 use super::super::backend::{Backend, ResetKind};
 use super::super::scsi::LogicalUnit;
+use super::listen::{Listener, Stop};
 
 /// Request queues offered; QEMU's `num_queues` may be any number up to it.
 pub const REQUEST_QUEUES: usize = 4;
@@ -33,6 +36,8 @@ const EVENT_QUEUE: u16 = 1;
 const FIXED_QUEUES: usize = 2;
 /// QEMU asks for 128 or 256 entries, depending on its version.
 const QUEUE_SIZE: usize = 1024;
+/// How often it is looked whether a connection should end.
+const STOP_TURN: Duration = Duration::from_millis(100);
 
 /// Virtio and virtio-scsi feature bits.
 mod feature {
@@ -46,61 +51,73 @@ mod feature {
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
-/// A server on a Unix socket.
+/// A server on a Unix socket, removed when it is dropped.
 pub struct Server {
-    socket: PathBuf,
+    listener: Listener,
     backend: Arc<dyn Backend>,
     sat: bool,
 }
 
 impl Server {
-    /// A server for `backend`; with `sat` the disk is a SATA drive behind a translation layer.
-    #[must_use]
-    pub fn new(socket: &Path, backend: Arc<dyn Backend>, sat: bool) -> Self {
-        Self { socket: socket.to_owned(), backend, sat }
-    }
-
-    /// Serves one QEMU after another; calls `listening` once the socket is there.
-    ///
-    /// The end of a QEMU is a loss of power to the drive.
+    /// Listens for QEMU on `socket`; with `sat` the disk is a SATA drive behind a translation layer.
     ///
     /// # Errors
     /// The socket cannot be made, or is another server's.
-    pub fn run(&self, listening: impl FnOnce()) -> io::Result<()> {
-        remove_stale(&self.socket)?;
-        let mut listener = Listener::new(&self.socket, false).map_err(io::Error::other)?;
-        listening();
-        loop {
-            let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-            let device =
-                Arc::new(Device::new(Arc::clone(&self.backend), self.sat, memory.clone())?);
-            let mut daemon =
-                VhostUserDaemon::new("vhost-user-scsi".to_owned(), Arc::clone(&device), memory)
-                    .map_err(|error| io::Error::other(error.to_string()))?;
-            daemon.start(&mut listener).map_err(|error| io::Error::other(error.to_string()))?;
+    pub fn bind(socket: &Path, backend: Arc<dyn Backend>, sat: bool) -> io::Result<Self> {
+        Ok(Self { listener: Listener::bind(socket)?, backend, sat })
+    }
+
+    /// A handle that ends [`run`](Self::run).
+    #[must_use]
+    pub fn stop_handle(&self) -> Stop {
+        self.listener.stop_handle()
+    }
+
+    /// Serves one QEMU after another until stopped. The end of a QEMU is a loss of power.
+    ///
+    /// # Errors
+    /// The listening socket failed.
+    pub fn run(&self) -> io::Result<()> {
+        let socket = self.listener.try_clone()?;
+        let stop = self.stop_handle();
+        while stop.wait_readable(&socket)? {
+            self.connection(socket.try_clone()?, &stop)?;
+            self.backend.reset(ResetKind::PowerCycle);
+        }
+        Ok(())
+    }
+
+    /// Serves the QEMU that waits on `socket` until it goes or it is time to end.
+    fn connection(&self, socket: UnixListener, stop: &Stop) -> io::Result<()> {
+        // The error type of this library is no error.
+        let failed = |error: vhost_user_backend::Error| io::Error::other(error.to_string());
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        let device = Device::new(Arc::clone(&self.backend), self.sat, memory.clone())?;
+        let mut daemon =
+            VhostUserDaemon::new("vhost-user-scsi".to_owned(), Arc::new(device), memory)
+                .map_err(failed)?;
+        daemon.start(&mut socket.into()).map_err(failed)?;
+        let shutdown = daemon.shutdown_handle();
+        let gone = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !gone.load(Ordering::Acquire) {
+                    if stop.is_stopped()
+                        && let Some(shutdown) = &shutdown
+                    {
+                        shutdown.shutdown();
+                        return;
+                    }
+                    thread::park_timeout(STOP_TURN);
+                }
+            });
             // A guest that goes away in the middle of a message is no failure of the server.
             if let Err(error) = daemon.wait() {
                 tracing::debug!("vhost-user connection ended: {error}");
             }
-            drop(daemon);
-            self.backend.reset(ResetKind::PowerCycle);
-        }
-    }
-}
-
-/// Removes the socket of a server that is no more; refuses when one answers.
-fn remove_stale(socket: &Path) -> io::Result<()> {
-    use std::os::unix::net::UnixStream;
-    match UnixStream::connect(socket) {
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("{} is served by another process", socket.display()),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(socket)
-        }
-        // Absent; whatever else is wrong, binding will tell.
-        Err(_) => Ok(()),
+            gone.store(true, Ordering::Release);
+        });
+        Ok(())
     }
 }
 
