@@ -2,6 +2,7 @@
 //! `serve`: powers a drive on and lets front-ends at it until a signal comes.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -13,10 +14,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::super::Drive;
-use super::super::backend::Backend as _;
+use super::super::backend::Backend;
 use super::super::control::ControlServer;
 use super::super::frontend::listen::Stop;
+use super::super::frontend::nvme_tcp::Target;
 use super::super::frontend::sim::SimTarget;
+use super::super::frontend::vhost_user_scsi::Server;
 use super::{CliError, file_error};
 
 /// How often sessions are looked at for their time-outs.
@@ -30,6 +33,19 @@ pub(super) struct Serve {
     /// Serve the sim socket here: any process of this user is a host.
     #[arg(long, group = "front-ends")]
     sim: Option<PathBuf>,
+    /// Be an NVMe/TCP target at ADDRESS:PORT; port 0 takes a free one, which is printed.
+    #[arg(long, group = "front-ends", value_name = "ADDRESS:PORT")]
+    nvme_tcp: Option<SocketAddr>,
+    /// Name of the NVMe subsystem; made from the serial number if left out.
+    #[arg(long, requires = "nvme_tcp")]
+    nqn: Option<String>,
+    /// Serve a SCSI disk to QEMU's vhost-user-scsi-pci on this socket. The end of QEMU is a loss of
+    /// power.
+    #[arg(long, group = "front-ends", value_name = "SOCKET")]
+    vhost_user_scsi: Option<PathBuf>,
+    /// The SCSI disk is a SATA drive behind a translation layer.
+    #[arg(long, requires = "vhost_user_scsi")]
+    sat: bool,
     /// Serve the control socket here.
     #[arg(long)]
     control: Option<PathBuf>,
@@ -62,6 +78,26 @@ impl Serve {
             let stop = target.stop_handle();
             running.start(path.clone(), stop, &events, move || target.run())?;
         }
+        if let Some(address) = self.nvme_tcp {
+            let name = PathBuf::from(address.to_string());
+            let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
+            let nqn = self.subsystem(&drive);
+            let target =
+                Target::bind(address, backend, &nqn).map_err(|error| file_error(&name, error))?;
+            writeln!(out, "nvme-tcp {} {nqn}", target.local_addr()?)?;
+            // Who loses power loses its connections.
+            let connections = target.handle();
+            drive.on_power_cycle(move || connections.disconnect());
+            let stop = target.stop_handle();
+            running.start(name, stop, &events, move || target.run())?;
+        }
+        if let Some(path) = &self.vhost_user_scsi {
+            let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
+            let server =
+                Server::bind(path, backend, self.sat).map_err(|error| file_error(path, error))?;
+            let stop = server.stop_handle();
+            running.start(path.clone(), stop, &events, move || server.run())?;
+        }
         let handle = signals.handle();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if signals.forever().next().is_some() {
@@ -85,6 +121,16 @@ impl Serve {
         // What hosts were told is written is on disk before power goes.
         let _ = drive.flush();
         ended
+    }
+}
+
+impl Serve {
+    /// The name of the NVMe subsystem.
+    fn subsystem(&self, drive: &Drive) -> String {
+        self.nqn.clone().unwrap_or_else(|| {
+            let serial = drive.header().serial.trim().to_ascii_lowercase();
+            format!("nqn.2026-01.io.github.opalbox:{serial}")
+        })
     }
 }
 
