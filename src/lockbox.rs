@@ -337,8 +337,7 @@ impl Lockbox {
     /// # Errors
     /// [`JournalProblem::Unresolved`]; the provider's and the store's.
     pub fn retire_superseded(&self, owner: &str, role: &str) -> Result<Vec<u64>, Error> {
-        let retired =
-            self.step("retire superseded", owner, role, Credential::retire_superseded)?;
+        let retired = self.step("retire superseded", owner, role, Credential::retire_superseded)?;
         if !retired.is_empty() {
             self.inner().store.scrub()?;
         }

@@ -179,8 +179,7 @@ impl Credential {
             return Err(JournalProblem::Unresolved);
         }
         let entry = self.entry(staged)?;
-        entry.state =
-            if entry.sent { VersionState::Superseded } else { VersionState::Destroyed };
+        entry.state = if entry.sent { VersionState::Superseded } else { VersionState::Destroyed };
         self.staged = None;
         Ok(())
     }
@@ -203,8 +202,7 @@ impl Credential {
         if self.set_issued {
             return Err(JournalProblem::Unresolved);
         }
-        let superseded =
-            self.versions.iter_mut().filter(|v| v.state == VersionState::Superseded);
+        let superseded = self.versions.iter_mut().filter(|v| v.state == VersionState::Superseded);
         Ok(superseded
             .map(|version| {
                 version.state = VersionState::Destroyed;

@@ -35,7 +35,7 @@ impl Scope {
         cbor(|e| self.write(e.array(4)?))
     }
 
-    fn write<'a, 'b>(&self, e: &'a mut Encoder<&'b mut Vec<u8>>) -> super::encode::Written {
+    fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> super::encode::Written {
         e.bytes(&self.fleet)?.bytes(&self.node)?.str(&self.domain)?.u64(self.epoch)?;
         Ok(())
     }

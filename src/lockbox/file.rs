@@ -120,12 +120,7 @@ impl Provider for FileProvider {
         Ok(KeyState::Active)
     }
 
-    fn destroy(
-        &mut self,
-        _: &mut Place<'_>,
-        _: &KeyRef,
-        _: &[u8],
-    ) -> Result<(), ProviderError> {
+    fn destroy(&mut self, _: &mut Place<'_>, _: &KeyRef, _: &[u8]) -> Result<(), ProviderError> {
         // All there is to destroy is the blob, which is the store's.
         Ok(())
     }

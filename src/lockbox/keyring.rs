@@ -95,9 +95,8 @@ impl Keyring {
         let (fleet, node) = identity.split_at(16);
         let dir = store.dir().to_owned();
         store.write("identity", |tx| {
-            let complete: Option<bool> = tx
-                .query_row("SELECT complete FROM lockbox", [], |row| row.get(0))
-                .optional()?;
+            let complete: Option<bool> =
+                tx.query_row("SELECT complete FROM lockbox", [], |row| row.get(0)).optional()?;
             match complete {
                 Some(true) => Err(Error::Exists(dir)),
                 Some(false) => same_config(tx, &config),
@@ -123,9 +122,8 @@ impl Keyring {
     pub(super) fn open(store: &mut Store, options: OpenOptions) -> Result<Self, Error> {
         let dir = store.dir().to_owned();
         let domain = store.read(|tx| {
-            let complete: Option<bool> = tx
-                .query_row("SELECT complete FROM lockbox", [], |row| row.get(0))
-                .optional()?;
+            let complete: Option<bool> =
+                tx.query_row("SELECT complete FROM lockbox", [], |row| row.get(0)).optional()?;
             if complete != Some(true) {
                 return Err(Error::Unfinished(dir));
             }
@@ -216,7 +214,9 @@ impl Keyring {
             Engine::File(_) => Ok(None),
         })?
         .ok_or_else(|| {
-            Error::Input("this lockbox has a passphrase, not a TPM: no boot state to approve".into())
+            Error::Input(
+                "this lockbox has a passphrase, not a TPM: no boot state to approve".into(),
+            )
         })
     }
 
@@ -225,11 +225,10 @@ impl Keyring {
             let (fleet, node) = tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-            let config = tx.query_row(
-                "SELECT config FROM provider WHERE id = ?1",
-                [PROVIDER],
-                |row| row.get(0),
-            )?;
+            let config =
+                tx.query_row("SELECT config FROM provider WHERE id = ?1", [PROVIDER], |row| {
+                    row.get(0)
+                })?;
             Ok((fleet, node, config))
         })?;
         let config: ProviderConfig = serde_json::from_str(&config)
@@ -244,9 +243,8 @@ impl Keyring {
             e.array(2)?.str("opalbox-init-1")?.bytes(&scope.encode())?;
             Ok(())
         });
-        let created = self.with_place(store, |provider, place| {
-            provider.as_dyn().create(place, &scope, &label)
-        })?;
+        let created = self
+            .with_place(store, |provider, place| provider.as_dyn().create(place, &scope, &label))?;
         let keys = Arc::new(EpochKeys::new(scope.clone(), created.nek));
         store.write("first epoch", |tx| {
             tx.execute(
@@ -280,8 +278,7 @@ impl Keyring {
         let faults = store.faults().clone();
         let dir = store.dir().to_owned();
         let mut notes = StoreNotes(store);
-        let mut place =
-            Place { notes: &mut notes, prompt: &*prompt, faults: &faults, dir: &dir };
+        let mut place = Place { notes: &mut notes, prompt: &*prompt, faults: &faults, dir: &dir };
         Ok(call(&mut self.provider, &mut place)?)
     }
 

@@ -29,9 +29,7 @@ pub use tcti::Tcti;
 
 use super::encode::cbor;
 use super::epoch::Scope;
-use super::provider::{
-    Capabilities, Created, KeyRef, KeyState, Place, Provider, ProviderError,
-};
+use super::provider::{Capabilities, Created, KeyRef, KeyState, Place, Provider, ProviderError};
 use crate::secret::Secret;
 
 /// Public settings of the TPM provider.

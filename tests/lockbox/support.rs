@@ -64,8 +64,7 @@ pub(crate) fn place() -> (tempfile::TempDir, PathBuf) {
 
 pub(crate) fn file_box() -> (tempfile::TempDir, Lockbox) {
     let (temp, dir) = place();
-    let lockbox =
-        Lockbox::init(&dir, InitOptions::new(file_provider(), Answers::right())).unwrap();
+    let lockbox = Lockbox::init(&dir, InitOptions::new(file_provider(), Answers::right())).unwrap();
     (temp, lockbox)
 }
 

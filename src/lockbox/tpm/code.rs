@@ -138,9 +138,7 @@ impl TpmError {
 pub(super) fn refused(doing: &'static str) -> impl Fn(tss_esapi::Error) -> TpmError {
     move |error| match error {
         tss_esapi::Error::Tss2Error(code) => TpmError::Refused { doing, code: number(code) },
-        tss_esapi::Error::WrapperError(kind) => {
-            TpmError::Library { doing, what: kind.to_string() }
-        }
+        tss_esapi::Error::WrapperError(kind) => TpmError::Library { doing, what: kind.to_string() },
     }
 }
 
@@ -172,34 +170,61 @@ fn meaning(code: u32) -> (&'static str, &'static str) {
         0x0128 => ("a boot measurement changed during the conversation", AGAIN),
         0x099d => ("the approval does not cover this key", ENROLL),
         0x014a => ("the key slot has never been written", "Run init again: it was interrupted."),
-        0x014b => ("its non-volatile memory is full", "Remove what other programs left in it \
-                    (tpm2_getcap handles-nv-index), then try again."),
-        0x018b | 0x028b => ("the object is not in this TPM", "The TPM was cleared or is another \
-                    one: restore the lockbox from its backup."),
+        0x014b => (
+            "its non-volatile memory is full",
+            "Remove what other programs left in it \
+                    (tpm2_getcap handles-nv-index), then try again.",
+        ),
+        0x018b | 0x028b => (
+            "the object is not in this TPM",
+            "The TPM was cleared or is another \
+                    one: restore the lockbox from its backup.",
+        ),
         0x01df | 0x03df => ("the stored object is damaged or of another TPM", BACKUP),
         0x02db | 0x05db => ("a signature is forged or damaged", BACKUP),
-        0x098e => ("wrong authorisation; the TPM counts these", "Check the PIN; after a few more \
-                    the TPM locks for a while."),
-        0x09a2 => ("wrong authorisation", "The TPM's owner authorisation is not the one in this \
-                    lockbox's admin box."),
-        0x0921 => ("too many wrong authorisations: it is locked", "Wait for the TPM's lockout \
-                    time to pass (tpm2_getcap properties-variable), then try with care."),
-        0x0902 | 0x0903 | 0x0904 => ("its few slots are full", "Another program holds them: use \
-                    device:/dev/tpmrm0 rather than /dev/tpm0, or wait."),
+        0x098e => (
+            "wrong authorisation; the TPM counts these",
+            "Check the PIN; after a few more \
+                    the TPM locks for a while.",
+        ),
+        0x09a2 => (
+            "wrong authorisation",
+            "The TPM's owner authorisation is not the one in this \
+                    lockbox's admin box.",
+        ),
+        0x0921 => (
+            "too many wrong authorisations: it is locked",
+            "Wait for the TPM's lockout \
+                    time to pass (tpm2_getcap properties-variable), then try with care.",
+        ),
+        0x0902..=0x0904 => (
+            "its few slots are full",
+            "Another program holds them: use \
+                    device:/dev/tpmrm0 rather than /dev/tpm0, or wait.",
+        ),
         0x0922 | 0x090a | 0x0908 => ("it is busy", AGAIN),
         0x0920 => ("it limits writes to its memory", "Wait a minute, then try again."),
         0x0901 => ("its session counter wrapped", AGAIN),
-        0x0101 => ("it has failed", "Restart the machine; if it stays so, the TPM is broken: \
-                    restore the lockbox from its backup on another machine."),
+        0x0101 => (
+            "it has failed",
+            "Restart the machine; if it stays so, the TPM is broken: \
+                    restore the lockbox from its backup on another machine.",
+        ),
         0x0143 => ("it does not know the command", "Use another TPM or a passphrase."),
         0x0082 | 0x0149 | 0x012f => ("the object has other attributes than expected", REPORT),
         0x01d5 | 0x03d5 | 0x02d6 => ("a value has the wrong size or form", REPORT),
         _ => match code {
-            0x7_001b => ("its answer was altered on the way", "Somebody may be tampering with \
-                    the TPM's bus: inspect the machine before you trust it."),
+            0x7_001b => (
+                "its answer was altered on the way",
+                "Somebody may be tampering with \
+                    the TPM's bus: inspect the machine before you trust it.",
+            ),
             0x7_001a => ("two sessions tried to encrypt one command", REPORT),
-            0xa_000a => ("the connection failed", "Check that the TPM or swtpm is running and \
-                    that its control channel is open."),
+            0xa_000a => (
+                "the connection failed",
+                "Check that the TPM or swtpm is running and \
+                    that its control channel is open.",
+            ),
             0x7_0007 | 0x7_0018 => ("the TPM library lost its state", AGAIN),
             _ => ("it gives no cause known here", REPORT),
         },

@@ -184,11 +184,7 @@ impl Conversation {
     }
 
     /// Gives a handle the auth that its next sessions prove.
-    pub(super) fn set_auth(
-        &mut self,
-        handle: ObjectHandle,
-        auth: &Secret,
-    ) -> Result<(), TpmError> {
+    pub(super) fn set_auth(&mut self, handle: ObjectHandle, auth: &Secret) -> Result<(), TpmError> {
         let auth = Auth::try_from(auth.expose()).map_err(refused("take an authorisation"))?;
         self.context.tr_set_auth(handle, auth).map_err(refused("take an authorisation"))
     }

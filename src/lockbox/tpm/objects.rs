@@ -112,8 +112,7 @@ impl Suite {
             .with_sign_encrypt(true)
             .with_no_da(true)
             .build()?;
-        let scheme =
-            KeyedHashScheme::Hmac { hmac_scheme: HmacScheme::new(self.hash_algorithm()) };
+        let scheme = KeyedHashScheme::Hmac { hmac_scheme: HmacScheme::new(self.hash_algorithm()) };
         PublicBuilder::new()
             .with_public_algorithm(PublicAlgorithm::KeyedHash)
             .with_name_hashing_algorithm(self.hash_algorithm())

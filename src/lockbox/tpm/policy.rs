@@ -66,8 +66,7 @@ pub(super) fn authorize_digest(suite: Suite, key_name: &[u8], reference: &[u8]) 
 /// Digest of PolicySecret(owner) (TPM 2.0 Part 3 §23.4).
 pub(super) fn owner_digest(suite: Suite) -> Vec<u8> {
     let zero = vec![0; suite.hash(&[]).len()];
-    let inner =
-        suite.hash(&[&zero, &POLICY_SECRET.to_be_bytes(), &RH_OWNER.to_be_bytes()]);
+    let inner = suite.hash(&[&zero, &POLICY_SECRET.to_be_bytes(), &RH_OWNER.to_be_bytes()]);
     suite.hash(&[&inner])
 }
 
@@ -139,7 +138,14 @@ pub(super) fn approve(
     let (session, policy) = talk.policy_session()?;
     let no = Digest::default;
     talk.secret(plain, "prove the owner authorisation", |context| {
-        context.policy_secret(policy, AuthHandle::Owner, Nonce::default(), no(), Nonce::default(), None)
+        context.policy_secret(
+            policy,
+            AuthHandle::Owner,
+            Nonce::default(),
+            no(),
+            Nonce::default(),
+            None,
+        )
     })?;
     let signed = Digest::try_from(suite.hash(&[digest.value(), reference]))
         .map_err(refused("take a digest"))?;
@@ -175,10 +181,8 @@ impl StoredTicket {
 
     fn restore(&self) -> Result<VerifiedTicket, TpmError> {
         let mut digest = TPM2B_DIGEST { size: 0, ..TPM2B_DIGEST::default() };
-        let place = digest
-            .buffer
-            .get_mut(..self.digest.len())
-            .ok_or(TpmError::Notes("an approval"))?;
+        let place =
+            digest.buffer.get_mut(..self.digest.len()).ok_or(TpmError::Notes("an approval"))?;
         place.copy_from_slice(&self.digest);
         // At most 64, or `get_mut` had failed.
         digest.size = self.digest.len() as u16;
@@ -201,11 +205,8 @@ impl Approval {
     pub(super) fn decode(d: &mut Decoder<'_>) -> Result<Self, minicbor::decode::Error> {
         d.array()?;
         let digest = d.bytes()?.to_vec();
-        let ticket = StoredTicket {
-            tag: d.u16()?,
-            hierarchy: d.u32()?,
-            digest: d.bytes()?.to_vec(),
-        };
+        let ticket =
+            StoredTicket { tag: d.u16()?, hierarchy: d.u32()?, digest: d.bytes()?.to_vec() };
         let count = d.array()?.unwrap_or(0);
         let values = (0..count)
             .map(|_| {

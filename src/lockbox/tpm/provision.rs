@@ -47,7 +47,8 @@ pub(super) fn domain(
     let enrolment = enrolment(config, place, &parent)?;
     if notes::find_domain(place, name)?.is_none() {
         let policy = policy::domain_policy(parent.suite, &enrolment, GENERATION);
-        let master = create(config, &parent, "make the domain's key", |suite| suite.master(&policy))?;
+        let master =
+            create(config, &parent, "make the domain's key", |suite| suite.master(&policy))?;
         notes::set_domain(place, name, &Domain { generation: GENERATION, master })?;
     }
     if notes::approvals(place, GENERATION)?.is_empty() {
@@ -124,8 +125,7 @@ fn make_parent(mut context: Context) -> Result<Parent, TpmError> {
 /// The strongest suite the TPM has.
 fn probe(context: &mut Context) -> Result<Suite, TpmError> {
     for suite in Suite::ALL {
-        let parameters =
-            suite.parent_parameters().map_err(refused("describe the parent key"))?;
+        let parameters = suite.parent_parameters().map_err(refused("describe the parent key"))?;
         match context.test_parms(PublicParameters::Ecc(parameters)) {
             Ok(()) => return Ok(suite),
             Err(error) => {
@@ -296,8 +296,7 @@ fn enrolment(
         return Ok(blob);
     }
     let policy = policy::owner_digest(parent.suite);
-    let blob =
-        create(config, parent, "make the enrolment key", |suite| suite.enrolment(&policy))?;
+    let blob = create(config, parent, "make the enrolment key", |suite| suite.enrolment(&policy))?;
     notes::set_enrolment(place, &blob)?;
     Ok(blob)
 }

@@ -363,8 +363,7 @@ impl<'a> Door<'a> {
         index: NvIndexHandle,
         written: &[bool],
     ) -> Result<(), TpmError> {
-        let name =
-            talk.context().tr_get_name(index.into()).map_err(refused("name a key slot"))?;
+        let name = talk.context().tr_get_name(index.into()).map_err(refused("name a key slot"))?;
         for written in written {
             let ours = talk
                 .suite()
@@ -378,11 +377,7 @@ impl<'a> Door<'a> {
     }
 
     fn bound(&self) -> Bound<'_> {
-        Bound {
-            key_name: &self.key_name,
-            reference: &self.reference,
-            approvals: &self.approvals,
-        }
+        Bound { key_name: &self.key_name, reference: &self.reference, approvals: &self.approvals }
     }
 
     fn hold<T>(

@@ -135,11 +135,26 @@ mod tests {
     #[test]
     fn refuses_what_would_be_dropped_or_guessed() {
         for text in [
-            "", "device", "device:", "device:tpm0", "device:/dev/tpm0;x", "swtpm", "swtpm:",
-            "swtpm:path=/tmp/s", "swtpm:host=127.0.0.1", "swtpm:port=1,port=2",
-            "swtpm:port=65535", "swtpm:port=70000", "swtpm:host=::1,port=4000",
-            "swtpm:host=a b,port=4000", "swtpm:port=4000 ", "swtpm:host=,port=4000",
-            "mssim:host=127.0.0.1,port=2321", "tabrmd:", "cmd:cat", "libtss2-tcti-device.so",
+            "",
+            "device",
+            "device:",
+            "device:tpm0",
+            "device:/dev/tpm0;x",
+            "swtpm",
+            "swtpm:",
+            "swtpm:path=/tmp/s",
+            "swtpm:host=127.0.0.1",
+            "swtpm:port=1,port=2",
+            "swtpm:port=65535",
+            "swtpm:port=70000",
+            "swtpm:host=::1,port=4000",
+            "swtpm:host=a b,port=4000",
+            "swtpm:port=4000 ",
+            "swtpm:host=,port=4000",
+            "mssim:host=127.0.0.1,port=2321",
+            "tabrmd:",
+            "cmd:cat",
+            "libtss2-tcti-device.so",
         ] {
             assert!(matches!(text.parse::<Tcti>(), Err(TpmError::Tcti(_))), "{text}");
         }
