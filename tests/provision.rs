@@ -9,8 +9,17 @@ mod emulator;
 #[path = "support/machine.rs"]
 mod machine;
 
+#[path = "support/random.rs"]
+mod random;
+
 #[path = "support/swtpm.rs"]
 mod swtpm;
+
+#[path = "provision/crash.rs"]
+mod crash;
+
+#[path = "provision/lab.rs"]
+mod lab;
 
 #[path = "provision/life.rs"]
 mod life;

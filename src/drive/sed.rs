@@ -7,9 +7,7 @@ mod provision;
 mod verify;
 
 use opal::Transport;
-use opal::host::{
-    AdminSp, Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes,
-};
+use opal::host::{Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes};
 use opal::wire::discovery::{Discovery, FeatureCode};
 
 use super::{
@@ -80,7 +78,10 @@ impl<T: Transport> Sed<T> {
     /// # Errors
     /// The PSID is refused, `loss` is for another drive, or the drive fails.
     pub fn psid_revert(&mut self, psid: &opal::Pin, loss: &DataLoss) -> Result<(), DriveError> {
-        self.host.psid_revert(psid, loss)?;
+        let mut rival = login::Rival::default();
+        while let Err(error) = self.host.psid_revert(psid, loss) {
+            rival.make_way(&mut self.host, error)?;
+        }
         self.expect_factory_state()
     }
 
@@ -97,11 +98,12 @@ impl<T: Transport> Sed<T> {
         if let Some(feature) = self.discovery.block_sid() {
             return Ok(!feature.sid_changed);
         }
-        let mut session = self.host.start::<AdminSp>().open()?;
-        let msid = session.msid()?;
-        let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
-        session.close()?;
-        Ok(matches!(accepted, login::Accepted::Yes))
+        login::anybody(&mut self.host, |mut session| {
+            let msid = session.msid()?;
+            let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
+            session.close()?;
+            Ok(matches!(accepted, login::Accepted::Yes))
+        })
     }
 
     fn refresh(&mut self) -> Result<(), DriveError> {

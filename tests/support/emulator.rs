@@ -142,7 +142,6 @@ impl Emulator {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{request:?}: {text}");
         let answer: Value = serde_json::from_str(&text).unwrap();
-        let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["version"], 1, "{text}");
         answer
     }

@@ -133,27 +133,28 @@ fn take_ownership<T: Transport>(
     host: &mut Host<T>,
     escrow: &mut dyn Escrow,
 ) -> Result<bool, DriveError> {
-    let mut session = host.start().open()?;
-    let msid = session.msid()?;
-    let version = escrow.adopt(Role::Sid, Origin::FactoryMsid, &msid)?;
-    escrow.attempt(Role::Sid, version)?;
-    match login::accepts(&mut session, Authority::SID, &msid)? {
-        Accepted::Yes => {
-            escrow.confirmed(Role::Sid, version)?;
-            let accepted = Candidate { version, pin: msid, generated: false, proved: true };
-            become_owner(session, escrow, &accepted, false)?;
-            Ok(true)
+    login::anybody(host, |mut session| {
+        let msid = session.msid()?;
+        let version = escrow.adopt(Role::Sid, Origin::FactoryMsid, &msid)?;
+        escrow.attempt(Role::Sid, version)?;
+        match login::accepts(&mut session, Authority::SID, &msid)? {
+            Accepted::Yes => {
+                escrow.confirmed(Role::Sid, version)?;
+                let accepted = Candidate { version, pin: msid, generated: false, proved: true };
+                become_owner(session, escrow, &accepted, false)?;
+                Ok(true)
+            }
+            Accepted::No => {
+                escrow.refused(Role::Sid, version)?;
+                session.close()?;
+                Err(DriveError::Owned { evidence: "SID does not accept the factory's PIN" })
+            }
+            Accepted::NoSuchForm => {
+                session.close()?;
+                Ok(false)
+            }
         }
-        Accepted::No => {
-            escrow.refused(Role::Sid, version)?;
-            session.close()?;
-            Err(DriveError::Owned { evidence: "SID does not accept the factory's PIN" })
-        }
-        Accepted::NoSuchForm => {
-            session.close()?;
-            Ok(false)
-        }
-    }
+    })
 }
 
 /// As SID: replaces a PIN that is not ours, and activates the Locking SP.
