@@ -24,5 +24,8 @@ mod lab;
 #[path = "provision/life.rs"]
 mod life;
 
+#[path = "provision/odd.rs"]
+mod odd;
+
 #[path = "provision/round_trips.rs"]
 mod round_trips;

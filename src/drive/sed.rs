@@ -80,9 +80,19 @@ impl<T: Transport> Sed<T> {
     pub fn psid_revert(&mut self, psid: &opal::Pin, loss: &DataLoss) -> Result<(), DriveError> {
         let mut rival = login::Rival::default();
         while let Err(error) = self.host.psid_revert(psid, loss) {
+            if matches!(error, opal::Error::NotAuthenticated { .. }) {
+                return Err(DriveError::WrongPsid);
+            }
             rival.make_way(&mut self.host, error)?;
         }
         self.expect_factory_state()
+    }
+
+    /// Whether discovery proves that the drive has no owner, as last read. Where it has no Block SID
+    /// feature nothing is proved.
+    pub fn shows_factory_state(&self) -> bool {
+        let changed = self.discovery.block_sid().map(|feature| feature.sid_changed);
+        !self.is_active() && changed == Some(false)
     }
 
     /// Whether the drive has no owner: locking is inactive and SID has the factory's PIN. Where
