@@ -251,28 +251,6 @@ impl<T> Exchange<T> {
         self.name
     }
 
-    /// The same exchange with its value changed by `convert`.
-    #[must_use]
-    pub fn map<U: 'static>(
-        self,
-        convert: impl FnOnce(T) -> Result<U, Error> + 'static,
-    ) -> Exchange<U>
-    where
-        T: 'static,
-    {
-        let goal = match self.goal {
-            Goal::Answer(inner) => {
-                Goal::Answer(Box::new(Mapped { inner, convert: Some(convert) }) as Box<_>)
-            }
-            Goal::Sent(value) => Goal::Sent(value.map(|value| value.and_then(convert))),
-        };
-        Exchange {
-            max: self.max,
-            patience: self.patience,
-            ..Exchange::with_goal(self.name, (self.protocol, self.specific), self.request, goal)
-        }
-    }
-
     /// What to do next. Asking again after [`Step::Send`] or [`Step::Wait`] means it was done.
     pub fn step(&mut self) -> Step<'_, T> {
         self.asked = Asked::Nothing;
@@ -392,37 +370,6 @@ impl<T> Exchange<T> {
                 State::Drain
             }
         };
-    }
-}
-
-struct Mapped<T, F> {
-    inner: Box<dyn Listen<T>>,
-    convert: Option<F>,
-}
-
-impl<T, F> Mapped<T, F> {
-    fn convert<U>(&mut self, result: Result<T, Error>) -> Result<U, Error>
-    where
-        F: FnOnce(T) -> Result<U, Error>,
-    {
-        let convert = self.convert.take().ok_or(ENDED)?;
-        convert(result?)
-    }
-}
-
-impl<T, U, F: FnOnce(T) -> Result<U, Error>> Listen<U> for Mapped<T, F> {
-    fn hear(&mut self, data: &[u8]) -> Heard<U> {
-        match self.inner.hear(data) {
-            Heard::NotReady => Heard::NotReady,
-            Heard::More(needed) => Heard::More(needed),
-            Heard::TooSmall(needed) => Heard::TooSmall(needed),
-            Heard::Done(result) => Heard::Done(self.convert(result)),
-        }
-    }
-
-    fn time_is_up(&mut self) -> Option<Result<U, Error>> {
-        let result = self.inner.time_is_up()?;
-        Some(self.convert(result))
     }
 }
 

@@ -108,6 +108,7 @@ use crate::exchange::com_id::ComIdState;
 use crate::exchange::properties::Properties;
 use crate::exchange::{self, ComId, Exchange, Step};
 use crate::transport::Transport;
+use crate::wire::discovery::Discovery;
 
 mod access_control;
 mod admin_sp;
@@ -243,13 +244,14 @@ impl<T: Transport> Host<T> {
     /// anew each time, never remembered by model (quirk A24).
     ///
     /// # Errors
-    /// The path failed. A drive without a usable ComID is no error here, but sessions will be.
-    pub fn discovery(&mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let bytes = read_discovery(&mut self.transport)?;
-        if let Some(found) = com_id_in(&bytes) {
+    /// The path failed, or what came is no discovery answer. A drive without TCG features is no
+    /// error here, but sessions will be.
+    pub fn discovery(&mut self) -> Result<Discovery, Error> {
+        let discovery = read_discovery(&mut self.transport)?;
+        if let Some(found) = discovery.base_com_id() {
             self.use_com_id(ComId::fixed(found));
         }
-        Ok(bytes)
+        Ok(discovery)
     }
 
     /// The list of security protocols that the interface carries, as raw bytes.
@@ -389,8 +391,8 @@ where
     if let Some(com_id) = link.com_id {
         return Ok(com_id);
     }
-    let bytes = read_discovery(transport)?;
-    let com_id = com_id_in(&bytes)
+    let com_id = read_discovery(transport)?
+        .base_com_id()
         .map(ComId::fixed)
         .ok_or(Error::Unsupported("TCG sessions: discovery shows no security subsystem class"))?;
     link.com_id = Some(com_id);
@@ -398,37 +400,15 @@ where
 }
 
 /// Discovery is one IF-RECV, repeated with a larger buffer if the drive has more to tell.
-fn read_discovery<T: Transport + ?Sized>(transport: &mut T) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let bytes = run(transport, exchange::com_id::discovery())?;
-    let declared = bytes.first_chunk().map_or(0, |n| u32::from_be_bytes(*n) as usize);
-    let needed = declared.saturating_add(4);
+fn read_discovery<T: Transport + ?Sized>(transport: &mut T) -> Result<Discovery, Error> {
+    let parse = |bytes: &[u8]| {
+        Discovery::parse(bytes).map_err(|_| Error::Mismatch("a discovery answer cut short"))
+    };
+    let first = parse(&run(transport, exchange::com_id::discovery())?)?;
+    let needed = first.declared_bytes();
     let path = transport.max_transfer().min(exchange::MAX_TRANSFER);
-    if bytes.len() < exchange::DEFAULT_TRANSFER || needed <= bytes.len() || needed > path {
-        return Ok(bytes);
+    if first.missing_bytes() == 0 || needed <= exchange::DEFAULT_TRANSFER || needed > path {
+        return Ok(first);
     }
-    run(transport, exchange::com_id::discovery().with_transfer(needed))
-}
-
-/// Base ComID of the SSC to talk to. Where a drive shows several they are one TPer; the newest
-/// Opal family member is preferred (quirks A6, A7).
-fn com_id_in(discovery: &[u8]) -> Option<u16> {
-    /// Feature codes, best first: Opal 2, Opalite, Pyrite 2, Pyrite 1, Ruby, Opal 1, Enterprise,
-    /// Key per I/O.
-    const PREFERENCE: [u16; 8] = [0x0203, 0x0301, 0x0303, 0x0302, 0x0304, 0x0200, 0x0100, 0x0305];
-    const HEADER: usize = 48;
-
-    let mut best: Option<(usize, u16)> = None;
-    let mut rest = discovery.get(HEADER..)?;
-    while let Some(([c0, c1, _, length], body)) = rest.split_first_chunk::<4>() {
-        let code = u16::from_be_bytes([*c0, *c1]);
-        let data = body.get(..usize::from(*length)).unwrap_or(body);
-        let rank = PREFERENCE.iter().position(|known| *known == code);
-        if let (Some(rank), Some(com_id)) = (rank, data.first_chunk()) {
-            if best.is_none_or(|(other, _)| rank < other) {
-                best = Some((rank, u16::from_be_bytes(*com_id)));
-            }
-        }
-        rest = body.get(usize::from(*length)..).unwrap_or_default();
-    }
-    best.map(|(_, com_id)| com_id)
+    parse(&run(transport, exchange::com_id::discovery().with_transfer(needed))?)
 }

@@ -5,6 +5,7 @@
 //! - [`spec`]: names and numbers from the specifications (UIDs, columns, enumerations).
 //! - [`exchange`]: one request and its answer, without I/O.
 //! - [`host`]: sessions over a transport, with types that carry what the specification fixes.
+//! - [`tper`]: the drive side, a machine without I/O.
 //! - [`transport`]: what a host needs from the path to a drive (three methods).
 //!
 //! `no_std` with `alloc`; nothing here reads a clock, a random source or a file.
@@ -20,6 +21,7 @@ pub mod exchange;
 pub mod host;
 pub mod pin;
 pub mod spec;
+pub mod tper;
 pub mod transport;
 pub mod uid;
 pub mod wire;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ATA: TRUSTED SEND and TRUSTED RECEIVE through SCSI/ATA pass-through (ACS-3 §7.59, SAT-3 §12.2).
+//! ATA: TRUSTED SEND and TRUSTED RECEIVE through SCSI/ATA pass-through (ACS-3, SAT-3 §12.2).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! NVMe: Security Send and Security Receive as admin commands (NVMe Base 2.0 §5.24 and §5.25).
+//! NVMe: Security Send and Security Receive as admin commands (NVMe Base 2.0).
 
 use std::time::Duration;
 

@@ -225,7 +225,7 @@ pub(super) fn os_error(error: &io::Error, at: &Attachment, length: usize) -> Tra
 /// Runs a receive, asking for less where the path refuses the length.
 ///
 /// Some drives and drivers refuse large receives with EINVAL; a TPer that is asked for too little
-/// keeps its answer and says how much it needs (Core 2.01 §3.3.10.2.1).
+/// keeps its answer and says how much it needs (Core 2.01 §3.3.10.2).
 pub(super) fn shrinking(
     buffer: &mut [u8],
     limit: &mut usize,

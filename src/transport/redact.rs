@@ -65,7 +65,7 @@ impl Redact for HideByteStrings {
     }
 }
 
-/// Names that Properties uses (Core 2.01 §5.2.2.4.1): without them a recording cannot be replayed.
+/// Names that Properties uses (Core 2.01 §5.2.2): without them a recording cannot be replayed.
 const PROPERTY_NAMES: [&[u8]; 26] = [
     b"AckNak",
     b"Asynchronous",

@@ -227,7 +227,7 @@ pub fn parse_serial(page: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// IDENTIFY DEVICE data on vital product data page 89h (SAT-3 §10.4.2): a translated ATA drive.
+/// IDENTIFY DEVICE data on vital product data page 89h (SAT-3): a translated ATA drive.
 pub fn parse_ata_information(page: &[u8]) -> Option<&[u8]> {
     page.get(60..572)
 }
@@ -251,7 +251,7 @@ pub(super) fn padded_text(bytes: &[u8]) -> String {
     text.trim().to_owned()
 }
 
-/// Security protocol information: the list of protocols (SPC-4 §7.7.1.2).
+/// Security protocol information: the list of protocols (SPC-4).
 const PROTOCOL_LIST: (u8, u16) = (0x00, 0x0000);
 /// Core 2.01 §3.3.6.
 const LEVEL_0_DISCOVERY: (u8, u16) = (0x01, 0x0001);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a SCSI command has ended: status, sense data, host adapter, and what to do about it.
 //!
-//! Sense data formats are those of SPC-4 §4.5; the ATA return descriptor that of SAT-3 §12.2.7.
+//! Sense data formats are those of SPC-4 §4.5; the ATA return descriptor that of SAT-3 §12.2.
 
 use std::time::Duration;
 

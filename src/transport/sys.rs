@@ -75,6 +75,9 @@ impl Passthrough for Node {
     }
 
     fn nvme(&mut self, command: &NvmeAdmin, data: Data<'_>, timeout: Duration) -> io::Result<u16> {
+        if !fits(command, &data) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let data_len = u32::try_from(data.len()).map_err(|_| too_long())?;
         let addr = match data {
             Data::None => 0,
@@ -97,8 +100,9 @@ impl Passthrough for Node {
             result: 0,
         };
         // SAFETY: `request` is the structure of this ioctl number (the number holds its size, which
-        // is asserted below). `addr` points to `data_len` bytes that outlive the call; the direction,
-        // bit 0 and 1 of the opcode, is "to the controller" for what was borrowed shared.
+        // is asserted below). `addr` points to `data_len` bytes that outlive the call; `fits` has made
+        // sure that the controller transfers no more than that, and in the direction that the borrow
+        // allows.
         let status =
             unsafe { ioctl(self.0.as_fd(), NVME_IOCTL_ADMIN_CMD, (&raw mut request).cast()) };
         let status = match status {
@@ -244,6 +248,27 @@ unsafe fn ioctl(
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Whether the payload of `command` is what a controller will transfer.
+///
+/// The kernel maps the payload, but the length that a controller goes by stands in the command; and
+/// bits 1:0 of the opcode tell the direction (NVMe Base 2.0, opcodes of admin commands).
+fn fits(command: &NvmeAdmin, data: &Data<'_>) -> bool {
+    let [cdw10, cdw11, ..] = command.cdw10;
+    let length = match command.opcode {
+        // Get Log Page: a number of dwords, zero-based, in two halves.
+        0x02 => (u64::from(cdw11 & 0xFFFF) << 16 | u64::from(cdw10 >> 16)).saturating_add(1) * 4,
+        0x06 => 4096,
+        0x81 | 0x82 => u64::from(cdw11),
+        _ => return false,
+    };
+    let direction = match data {
+        Data::None => 0b00,
+        Data::Out(_) => 0b01,
+        Data::In(_) => 0b10,
+    };
+    length == data.len() as u64 && (data.is_empty() || command.opcode & 0b11 == direction)
+}
+
 fn milliseconds(timeout: Duration) -> u32 {
     u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1)
 }
@@ -255,6 +280,7 @@ fn too_long() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::nvme::{identify_controller, security_receive, security_send, smart_log};
     use std::mem::offset_of;
 
     #[test]
@@ -305,9 +331,27 @@ mod tests {
         let cdb = Cdb::from([0x12, 0, 0, 0, 96, 0]);
         let error = node.scsi(&cdb, Data::In(&mut buffer), Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
-        let error = node
-            .nvme(&NvmeAdmin::default(), Data::In(&mut buffer), Duration::from_secs(1))
-            .unwrap_err();
+        let command = security_receive(1, 1, 512);
+        let error = node.nvme(&command, Data::In(&mut buffer), Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
+    }
+
+    #[test]
+    fn a_controller_is_never_told_of_more_than_there_is() {
+        let (mut buffer, sent) = ([0; 512], [0; 512]);
+        assert!(fits(&security_receive(1, 1, 512), &Data::In(&mut buffer)));
+        assert!(!fits(&security_receive(1, 1, 1024), &Data::In(&mut buffer)));
+        assert!(!fits(&security_receive(1, 1, 512), &Data::Out(&sent)));
+        assert!(fits(&security_send(1, 1, 512), &Data::Out(&sent)));
+        assert!(!fits(&security_send(1, 1, 512), &Data::In(&mut buffer)));
+        assert!(!fits(&security_send(1, 1, 512), &Data::None));
+        assert!(fits(&smart_log(), &Data::In(&mut buffer)));
+        assert!(!fits(&identify_controller(), &Data::In(&mut buffer)));
+        assert!(fits(&identify_controller(), &Data::In(&mut [0; 4096])));
+        assert!(!fits(&NvmeAdmin::default(), &Data::None));
+        let mut node = Node::new(tempfile::tempfile().unwrap());
+        let command = security_receive(1, 1, 1024);
+        let error = node.nvme(&command, Data::In(&mut buffer), Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     }
 }

@@ -20,7 +20,7 @@ pub fn discovery() -> Exchange<Zeroizing<Vec<u8>>> {
     Exchange::new("discovery", (TCG, DISCOVERY), Zeroizing::default(), Plain(Some(copy)))
 }
 
-/// The list of security protocols the interface carries (SPC-4 §7.7.1): raw bytes.
+/// The list of security protocols the interface carries (SPC-4): raw bytes.
 #[must_use]
 pub fn supported_protocols() -> Exchange<Zeroizing<Vec<u8>>> {
     let target = (protocol::INFORMATION, 0);

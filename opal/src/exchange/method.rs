@@ -11,8 +11,8 @@ use crate::Uid;
 use crate::error::Error;
 use crate::spec::protocol;
 use crate::wire::packet::{Envelope, pad_to_block};
-use crate::wire::token::{Encoder, Token};
-use crate::wire::{Answer, Reader};
+use crate::wire::token::{Encoder, Token, Tokens};
+use crate::wire::{Answer, ParseError, Reader};
 
 /// Calls a method in the session `numbers`.
 #[must_use]
@@ -93,6 +93,21 @@ pub(super) fn conversation<T: 'static>(
     Exchange::new(request.name, (protocol::TCG, com_id.number), bytes, listener)
 }
 
+/// Name of the token in parse errors.
+const CALL: &str = Token::Call.kind();
+
+/// The tokens without Call: some firmware begins a row with one (quirk A22).
+fn without_calls(reader: Reader<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut cleaned = Encoder::new();
+    for spanned in Tokens::new(reader.rest()) {
+        let token = spanned.map_err(ParseError::from)?.token;
+        if token != Token::Call {
+            cleaned.token(token);
+        }
+    }
+    Ok(cleaned.finish())
+}
+
 /// What a successful method returned: the inside of its result list. Wiped when dropped.
 pub struct Results {
     tokens: Zeroizing<Vec<u8>>,
@@ -104,7 +119,15 @@ impl Results {
         if reader.accept(Token::EndOfSession)? {
             return Err(Error::SessionClosed);
         }
-        let answer = Answer::parse(&mut reader)?;
+        let start = reader.clone();
+        let cleaned;
+        let answer = match Answer::parse(&mut reader) {
+            Err(ParseError::Unexpected { found: CALL, .. }) => {
+                cleaned = without_calls(start)?;
+                Answer::parse(&mut Reader::new(&cleaned))?
+            }
+            other => other?,
+        };
         if !answer.status.is_success() {
             return Err(Error::Method { method, status: answer.status });
         }

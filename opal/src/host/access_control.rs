@@ -56,7 +56,8 @@ impl BooleanExpr {
         })
     }
 
-    fn write(&self, t: &mut Encoder) {
+    /// Writes it as the value of a column.
+    pub fn write(&self, t: &mut Encoder) {
         t.list(|t| {
             for operand in &self.0 {
                 match operand {

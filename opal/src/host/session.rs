@@ -19,6 +19,7 @@ use crate::exchange::{
 };
 use crate::spec::column;
 use crate::transport::Transport;
+use crate::wire::discovery::Discovery;
 use crate::wire::packet::BLOCK;
 use crate::{Pin, Uid};
 
@@ -186,11 +187,11 @@ impl<'h, S: SecurityProvider, A: Access> Session<'h, S, A> {
         self.get(authority.row(), column..=column)?.boolean(column)
     }
 
-    /// Level 0 discovery while the session is open: one lone IF-RECV.
+    /// Level 0 discovery while the session is open, such as for the Locked bit: one lone IF-RECV.
     ///
     /// # Errors
     /// The path failed.
-    pub fn discovery(&mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub fn discovery(&mut self) -> Result<Discovery, Error> {
         read_discovery(self.transport)
     }
 
