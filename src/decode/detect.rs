@@ -137,8 +137,7 @@ fn com_packets(printer: &mut Printer, data: &[u8]) -> Report {
 /// behind the zeros that fill a block or a buffer of several blocks, counted from the file's or the
 /// ComPacket's beginning.
 fn next_com_packet(data: &[u8], end: usize, size: usize) -> usize {
-    let is_packet =
-        |at: &usize| kind(data.get(*at..).unwrap_or_default()) == Some(Kind::ComPackets);
+    let is_packet = |at: &usize| begins_com_packet(data.get(*at..).unwrap_or_default());
     let zeros = data.iter().skip(end).take_while(|byte| **byte == 0).count();
     // A ComPacket itself begins with zeros: it may begin before they end.
     [0, size, end]
@@ -222,6 +221,14 @@ mod tests {
         data.extend(b"something else");
         let report = messages(&data, 0).unwrap();
         assert_eq!(report.notes, ["14 bytes behind the last ComPacket are not decoded"]);
+    }
+
+    /// Takes minutes where each block of zeros is looked at to its end.
+    #[test]
+    fn a_large_buffer_of_zeros() {
+        let mut data = packet(&get());
+        data.resize(8 << 20, 0);
+        assert_eq!(messages(&data, 0).unwrap().parts.len(), 1);
     }
 
     #[test]
