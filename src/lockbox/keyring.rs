@@ -88,6 +88,7 @@ const FIRST_EPOCH: u64 = 1;
 impl Keyring {
     /// Provisions the provider and the first epoch, or goes on where that stopped.
     pub(super) fn init(store: &mut Store, options: InitOptions) -> Result<Self, Error> {
+        let _alone = store.lock_init()?;
         let config = serde_json::to_string(&options.provider)
             .map_err(|error| Error::Input(format!("the provider's settings: {error}")))?;
         let mut identity = [0; 32];
