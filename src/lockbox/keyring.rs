@@ -14,7 +14,7 @@ use super::provider::{
     Capabilities, KeyRef, KeyState, Notes, Place, Prompt, Provider, ProviderConfig, ProviderError,
 };
 use super::store::{Store, StoreError};
-use super::tpm::TpmProvider;
+use super::tpm::{TpmProvider, TpmStatus};
 use super::{InitOptions, OpenOptions};
 
 /// A cache that is dropped as soon as the store's generation moves on.
@@ -207,6 +207,14 @@ impl Keyring {
         let domain = self.domain.clone();
         let row = store.read(|tx| epoch_row(tx, &domain))?;
         self.with_place(store, |provider, place| provider.as_dyn().state(place, &row.key))
+    }
+
+    /// What is noted about the TPM, if the provider is one.
+    pub(super) fn tpm_status(&mut self, store: &mut Store) -> Result<Option<TpmStatus>, Error> {
+        self.with_place(store, |provider, place| match provider {
+            Engine::Tpm(_) => TpmProvider::describe(place).map(Some),
+            Engine::File(_) => Ok(None),
+        })
     }
 
     pub(super) fn enroll(&mut self, store: &mut Store) -> Result<(), Error> {

@@ -347,15 +347,23 @@ fn golden_store_writer() {
     let raw = raw(&lockbox);
     println!("PRAGMA application_id = {};", 0x4f50_4c42);
     println!("PRAGMA user_version = 1;");
-    let mut schema = raw
-        .prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-        .unwrap();
+    let mut schema =
+        raw.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").unwrap();
     for sql in schema.query_map([], |row| row.get::<_, String>(0)).unwrap() {
         println!("{};", sql.unwrap());
     }
-    for table in
-        ["lockbox", "provider", "domain", "epoch", "key", "version", "record", "credential", "asset", "mac"]
-    {
+    for table in [
+        "lockbox",
+        "provider",
+        "domain",
+        "epoch",
+        "key",
+        "version",
+        "record",
+        "credential",
+        "asset",
+        "mac",
+    ] {
         let mut rows = raw.prepare(&format!("SELECT * FROM {table}")).unwrap();
         let columns = rows.column_count();
         let mut rows = rows.query([]).unwrap();
@@ -369,7 +377,10 @@ fn golden_store_writer() {
                         format!("'{}'", core::str::from_utf8(text).unwrap().replace('\'', "''"))
                     }
                     rusqlite::types::ValueRef::Blob(bytes) => {
-                        format!("x'{}'", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())
+                        format!(
+                            "x'{}'",
+                            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+                        )
                     }
                 })
                 .collect();
@@ -397,4 +408,22 @@ fn simultaneous_inits_make_one_lockbox() {
         assert!(matches!(error, Error::Exists(_) | Error::Store(_)), "{error}");
     }
     reopen(&dir).unlock().unwrap();
+}
+
+#[test]
+fn threads_may_share_one_lockbox() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let (_temp, lockbox) = file_box();
+    shared(&lockbox);
+    std::thread::scope(|scope| {
+        for n in 0..4_u8 {
+            let lockbox = &lockbox;
+            scope.spawn(move || {
+                let owner = format!("S{n}");
+                lockbox.stage(&owner, "SID", Kind::DrivePin, &pin(n), Origin::Generated).unwrap();
+                let secret = lockbox.credential_secret(&owner, "SID", 1).unwrap();
+                assert!(secret.matches(pin(n).expose()));
+            });
+        }
+    });
 }
