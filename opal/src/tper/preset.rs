@@ -3,6 +3,7 @@
 
 pub(super) mod admin_sp;
 pub(super) mod locking_sp;
+pub(super) mod single_user;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -46,6 +47,18 @@ impl Builder {
     pub(super) fn allow(&mut self, invoking: Uid, method: Uid, aces: &[Uid]) {
         let row = AccessRow { acl: aces.to_vec(), get_acl_acl: [ace::ANYBODY].to_vec() };
         self.access.insert((invoking, method), row);
+    }
+
+    /// Nobody may use `method` on `invoking`.
+    pub(super) fn forbid(&mut self, invoking: Uid, method: Uid) {
+        self.access.remove(&(invoking, method));
+    }
+
+    /// Puts a cell into a row built before.
+    pub(super) fn put(&mut self, row: Uid, column: u64, cell: Cell) {
+        if let Some(row) = self.rows.get_mut(&row) {
+            row.insert(column, cell);
+        }
     }
 
     /// Lets Anybody use Next on tables.

@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Draft, Ends};
+use super::{Draft, Ends, single_user};
 use crate::Uid;
 use crate::spec::method::parameter;
 use crate::spec::sp::life_cycle::{MANUFACTURED, MANUFACTURED_INACTIVE};
@@ -51,6 +51,12 @@ fn activation(profile: &Profile, parameters: &mut Reader<'_>) -> Result<LockingC
     let mut last = None;
     while let Some((name, mut value)) = optional(parameters, &mut last)? {
         match name {
+            parameter::SINGLE_USER_MODE_SELECTION_LIST if profile.features.single_user_mode => {
+                config.single_user = single_user::selection(profile, &mut value)?;
+            }
+            parameter::RANGE_START_RANGE_LENGTH_POLICY if profile.features.single_user_mode => {
+                config.policy = wrong(value.boolean())?;
+            }
             parameter::ACTIVATE_DATA_STORE_TABLE_SIZES if profile.features.data_stores => {
                 config.data_stores = data_store_sizes(profile, &mut value)?;
             }
@@ -62,7 +68,10 @@ fn activation(profile: &Profile, parameters: &mut Reader<'_>) -> Result<LockingC
 }
 
 /// DataStoreTableSizes: at least one table, each aligned, all within the total.
-fn data_store_sizes(profile: &Profile, value: &mut Reader<'_>) -> Result<Vec<u32>, Status> {
+pub(super) fn data_store_sizes(
+    profile: &Profile,
+    value: &mut Reader<'_>,
+) -> Result<Vec<u32>, Status> {
     let store = &profile.data_store;
     let mut sizes = Vec::new();
     let mut total = 0u64;
@@ -177,7 +186,7 @@ fn reset_pins(draft: &mut Draft, sp: &Provider, kept: &[Uid]) {
 }
 
 /// Tells the owner which byte tables a new layout has.
-fn resize_tables(draft: &mut Draft, new: &Provider) {
+pub(super) fn resize_tables(draft: &mut Draft, new: &Provider) {
     let Tables { locking: old, .. } = &draft.tables;
     let mut ops = Vec::new();
     for (table, size) in new.byte_tables() {
