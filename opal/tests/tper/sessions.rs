@@ -9,10 +9,13 @@ use opal::wire::Status;
 
 use crate::support::{Bench, HSN, MSID, PSID, profile};
 
+/// An authority and the PIN it gives.
+type Who = Option<(Uid, &'static [u8])>;
+
 #[test]
 fn which_sessions_open() {
     let mut bench = Bench::opal2();
-    let refusals: &[(Uid, Option<(Uid, &[u8])>, Status)] = &[
+    let refusals: &[(Uid, Who, Status)] = &[
         (sp::LOCKING, None, Status::INVALID_PARAMETER),
         (Uid::new(0x205, 9), None, Status::INVALID_PARAMETER),
         (sp::ADMIN, Some((authority::SID, b"wrong")), Status::NOT_AUTHORIZED),
@@ -27,7 +30,7 @@ fn which_sessions_open() {
     for (sp, who, status) in refusals {
         assert_eq!(bench.start(*sp, *who).unwrap_err(), *status, "{sp} {who:?}");
     }
-    let good: &[Option<(Uid, &[u8])>] = &[
+    let good: &[Who] = &[
         None,
         Some((authority::ANYBODY, b"ignored")),
         Some((authority::SID, MSID)),
