@@ -43,10 +43,9 @@ const SID_AUTHENTICATED: u8 = 2;
 
 /// Tables at the factory.
 pub(super) fn factory(profile: &Profile, config: LockingConfig) -> Tables {
-    let Ssc::Opal2 = profile.ssc;
-    let base = preset::locking_sp::opal2(profile, &config);
+    let base = preset::locking_sp(profile, &config);
     Tables {
-        admin: preset::admin_sp::opal2(profile),
+        admin: preset::admin_sp(profile),
         locking: base.clone(),
         locking_base: base,
         config,

@@ -10,9 +10,24 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::cell::{Cell, Element};
-use super::tables::{AccessRow, KIND_BYTE, KIND_OBJECT, Provider, Row};
+use super::profile::{Profile, Ssc};
+use super::tables::{AccessRow, KIND_BYTE, KIND_OBJECT, LockingConfig, Provider, Row};
 use crate::Uid;
 use crate::spec::{ace, authority, column, method, table};
+
+/// The Admin SP of a drive at the factory.
+pub(super) fn admin_sp(profile: &Profile) -> Provider {
+    match profile.ssc {
+        Ssc::Opal2 => admin_sp::opal2(profile),
+    }
+}
+
+/// The Locking SP of a drive at activation.
+pub(super) fn locking_sp(profile: &Profile, config: &LockingConfig) -> Provider {
+    match profile.ssc {
+        Ssc::Opal2 => locking_sp::opal2(profile, config),
+    }
+}
 
 /// Collects the rows and AccessControl rows of one SP.
 pub(super) struct Builder {

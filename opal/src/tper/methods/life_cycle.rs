@@ -34,7 +34,7 @@ pub(super) fn activate<P: Platform>(
         return Err(Status::FAIL);
     }
     let config = activation(machine.profile, parameters)?;
-    let base = preset::locking_sp::opal2(machine.profile, &config);
+    let base = preset::locking_sp(machine.profile, &config);
     resize_tables(draft, &base);
     draft.tables.locking = base.clone();
     draft.tables.locking_base = base;
@@ -144,7 +144,7 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
             draft.ops.push(Op::NewKey { range: range.number });
         }
     }
-    let base = preset::locking_sp::opal2(profile, &LockingConfig::default());
+    let base = preset::locking_sp(profile, &LockingConfig::default());
     let old = core::mem::replace(&mut draft.tables.locking, base.clone());
     reset_pins(draft, &old, &[]);
     for (table, size) in base.byte_tables() {
@@ -161,7 +161,7 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
 /// The Admin SP to its factory state. The SID's PIN stays if nobody ever authenticated as SID; the
 /// PSID's always does (Opal 2.30 §5.1.2.2.1).
 fn revert_admin<P: Platform>(machine: &Machine<'_, P>, draft: &mut Draft) {
-    let base = preset::admin_sp::opal2(machine.profile);
+    let base = preset::admin_sp(machine.profile);
     let old = core::mem::replace(&mut draft.tables.admin, base);
     reset_pins(draft, &old, &[authority::SID, authority::PSID]);
     if machine.inner.ledger.sid_authenticated {

@@ -72,7 +72,7 @@ pub(super) fn reactivate<P: Platform>(
     if draft.in_transaction || lock_enabled {
         return Err(Status::FAIL);
     }
-    let base = preset::locking_sp::opal2(profile, &config);
+    let base = preset::locking_sp(profile, &config);
     resize_tables(draft, &base);
     let old = core::mem::replace(&mut draft.tables.locking, base.clone());
     for (row, _) in old.rows_of(table::LOCKING) {
