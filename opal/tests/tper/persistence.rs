@@ -39,7 +39,9 @@ const STEPS: &[Step] = &[
     |b, s| {
         b.set(s, locking::range(0), |t| {
             t.named(9, |t| {
-                t.list(|_| {});
+                t.list(|t| {
+                    t.uint(0).uint(3);
+                });
             });
         })
         .unwrap();
