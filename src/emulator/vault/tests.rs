@@ -95,12 +95,8 @@ fn power_cycled(vault: &Vault) -> Vault {
 }
 
 fn grants(active: bool) -> Grants {
-    let range = |range| RangeGrant {
-        range,
-        open: true,
-        authorities: vec![ADMINS[0]],
-        single_user: false,
-    };
+    let range =
+        |range| RangeGrant { range, open: true, authorities: vec![ADMINS[0]], single_user: false };
     Grants {
         active,
         administrators: vec![ADMINS[0]],
@@ -245,7 +241,11 @@ impl Model {
         let range = |range: usize| RangeGrant {
             range: range as u16,
             open: self.open[range],
-            authorities: self.granted[range].iter().filter(|w| enabled(w)).map(|w| all[*w]).collect(),
+            authorities: self.granted[range]
+                .iter()
+                .filter(|w| enabled(w))
+                .map(|w| all[*w])
+                .collect(),
             single_user: false,
         };
         Grants {
