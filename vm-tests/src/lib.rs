@@ -24,6 +24,7 @@
 
 mod artifacts;
 mod cpio;
+mod emulator;
 mod error;
 mod guest;
 mod image;
@@ -35,6 +36,7 @@ mod serial;
 mod sources;
 
 pub use artifacts::{Artifacts, Kernel, QemuRelease};
+pub use emulator::{Emulator, FrontEnd};
 pub use error::Error;
 pub use guest::{Drive, Expectation, Guest, GuestBuilder, Outcome, Step};
 pub use programs::{Program, Service, skip_at_home};

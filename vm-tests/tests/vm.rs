@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests against emulated drives. Run by `make vm-test`.
 
+#[path = "vm/foreign.rs"]
+mod foreign;
 #[path = "vm/harness.rs"]
 mod harness;
 #[path = "vm/nvme_tcp.rs"]
