@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ways by which real clients reach the emulated drive.
 
+mod guest_memory;
 pub mod nvme_tcp;
+pub mod vfio_user_nvme;
