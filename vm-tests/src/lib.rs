@@ -25,6 +25,7 @@
 mod artifacts;
 mod cpio;
 mod error;
+mod firmware;
 mod guest;
 mod image;
 mod modules;
@@ -36,5 +37,6 @@ mod sources;
 
 pub use artifacts::{Artifacts, Kernel, QemuRelease};
 pub use error::Error;
+pub use firmware::{Firmware, boot_from_firmware};
 pub use guest::{Drive, Expectation, Guest, GuestBuilder, Outcome, Step};
 pub use programs::{Program, Service, skip_at_home};

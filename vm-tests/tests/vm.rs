@@ -5,3 +5,5 @@
 mod harness;
 #[path = "vm/nvme_tcp.rs"]
 mod nvme_tcp;
+#[path = "vm/vfio_user_nvme.rs"]
+mod vfio_user_nvme;

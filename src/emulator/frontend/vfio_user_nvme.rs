@@ -117,8 +117,7 @@ impl Server {
         loop {
             let mut machine = Machine { function: Arc::clone(&self.function), seen: false };
             // The crate panics on a greeting that is not text (0.1.7); that is the peer's loss.
-            let served =
-                panic::catch_unwind(AssertUnwindSafe(|| protocol.run(&mut machine)));
+            let served = panic::catch_unwind(AssertUnwindSafe(|| protocol.run(&mut machine)));
             if machine.seen {
                 self.function.machine_gone();
             }

@@ -135,7 +135,9 @@ mod tests {
     fn a_list_that_just_fits_has_no_chain() {
         let read = |at: u64, data: &mut [u8]| {
             assert_eq!((at, data.len()), (0x5FF0, 16));
-            data.copy_from_slice(&[[0, 0x30, 0, 0, 0, 0, 0, 0], [0, 0x40, 0, 0, 0, 0, 0, 0]].concat());
+            data.copy_from_slice(
+                &[[0, 0x30, 0, 0, 0, 0, 0, 0], [0, 0x40, 0, 0, 0, 0, 0, 0]].concat(),
+            );
             Ok(())
         };
         let found = segments(&command(0x1000, 0x5FF0), 3 * 4096, read).unwrap();

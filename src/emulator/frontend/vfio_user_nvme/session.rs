@@ -244,8 +244,11 @@ impl Session {
             Direction::ToController => self.gather(&segments, length)?,
             _ => Vec::new(),
         };
-        let mut reply =
-            if admin { self.controller.admin(command, &sent) } else { self.controller.io(command, &sent) };
+        let mut reply = if admin {
+            self.controller.admin(command, &sent)
+        } else {
+            self.controller.io(command, &sent)
+        };
         if let Reply::Done { data, .. } = &mut reply {
             self.scatter(&segments, data)?;
             data.clear();
