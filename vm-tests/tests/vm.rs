@@ -9,3 +9,5 @@ mod harness;
 mod nvme_tcp;
 #[path = "vm/vhost_user_scsi.rs"]
 mod vhost_user_scsi;
+#[path = "vm/vfio_user_nvme.rs"]
+mod vfio_user_nvme;
