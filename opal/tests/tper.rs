@@ -5,6 +5,8 @@
 mod access;
 #[path = "tper/byte_tables.rs"]
 mod byte_tables;
+#[path = "tper/failing.rs"]
+mod failing;
 #[path = "tper/golden.rs"]
 mod golden;
 #[path = "tper/life_cycle.rs"]
@@ -21,5 +23,7 @@ mod protocol;
 mod robustness;
 #[path = "tper/sessions.rs"]
 mod sessions;
+#[path = "tper/single_user.rs"]
+mod single_user;
 #[path = "tper/support.rs"]
 mod support;

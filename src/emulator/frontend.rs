@@ -5,3 +5,5 @@ pub mod listen;
 pub mod nvme_tcp;
 pub mod sim;
 pub mod vhost_user_scsi;
+mod guest_memory;
+pub mod vfio_user_nvme;
