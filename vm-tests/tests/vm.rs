@@ -7,7 +7,7 @@ mod foreign;
 mod harness;
 #[path = "vm/nvme_tcp.rs"]
 mod nvme_tcp;
-#[path = "vm/vhost_user_scsi.rs"]
-mod vhost_user_scsi;
 #[path = "vm/vfio_user_nvme.rs"]
 mod vfio_user_nvme;
+#[path = "vm/vhost_user_scsi.rs"]
+mod vhost_user_scsi;
