@@ -17,6 +17,8 @@ pub mod nvme;
 pub mod profile;
 
 mod media;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 pub use drive::{Drive, DriveError};

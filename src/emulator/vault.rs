@@ -371,11 +371,7 @@ impl Vault {
     }
 
     /// A private half for administrators to set its owner's PIN with, where there is a vault.
-    fn member_seal(
-        &self,
-        authority: Uid,
-        private: &Secret,
-    ) -> Result<Option<Vec<u8>>, VaultError> {
+    fn member_seal(&self, authority: Uid, private: &Secret) -> Result<Option<Vec<u8>>, VaultError> {
         let Some(vault) = self.records.vault.as_ref().filter(|_| is_member(authority)) else {
             return Ok(None);
         };
