@@ -2,6 +2,7 @@
 //! `serve`: powers a drive on and lets front-ends at it until a signal comes.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -13,9 +14,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::super::Drive;
-use super::super::backend::Backend as _;
+use super::super::backend::Backend;
 use super::super::control::ControlServer;
-use super::super::frontend::listen::Stop;
+use super::super::frontend::nvme_tcp::Target;
 use super::super::frontend::sim::SimTarget;
 use super::{CliError, file_error};
 
@@ -30,6 +31,12 @@ pub(super) struct Serve {
     /// Serve the sim socket here: any process of this user is a host.
     #[arg(long, group = "front-ends")]
     sim: Option<PathBuf>,
+    /// Serve NVMe over TCP here, such as 127.0.0.1:4420. There is no protection: keep it local.
+    #[arg(long, group = "front-ends", value_name = "ADDRESS")]
+    nvme_tcp: Option<SocketAddr>,
+    /// The name that NVMe hosts ask for.
+    #[arg(long, default_value = "nqn.2026-11.org.opalbox:emulator", requires = "nvme_tcp")]
+    nqn: String,
     /// Serve the control socket here.
     #[arg(long)]
     control: Option<PathBuf>,
@@ -54,13 +61,26 @@ impl Serve {
             let server = ControlServer::bind(path, Arc::clone(&drive))
                 .map_err(|error| file_error(path, error))?;
             let stop = server.stop_handle();
+            let stop = move || stop.stop();
             running.start(path.clone(), stop, &events, move || server.run())?;
         }
         if let Some(path) = &self.sim {
             let target = SimTarget::bind(path, Arc::clone(&drive))
                 .map_err(|error| file_error(path, error))?;
             let stop = target.stop_handle();
+            let stop = move || stop.stop();
             running.start(path.clone(), stop, &events, move || target.run())?;
+        }
+        if let Some(address) = self.nvme_tcp {
+            let path = PathBuf::from(address.to_string());
+            let backend: Arc<dyn Backend> = drive.clone();
+            let target = Target::bind(address, backend, &self.nqn)
+                .map_err(|error| file_error(&path, error))?;
+            let (handle, power) = (target.handle()?, target.handle()?);
+            // A host notices that power was off, and connects again.
+            drive.on_power_cycle(move || power.disconnect());
+            writeln!(out, "NVMe/TCP at {} as {}", target.local_addr()?, self.nqn)?;
+            running.start(path, move || handle.stop(), &events, move || target.run())?;
         }
         let handle = signals.handle();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -106,13 +126,13 @@ fn wait(drive: &Drive, inbox: &mpsc::Receiver<Event>) -> Result<(), CliError> {
 
 /// The threads that serve, each with what stops it.
 #[derive(Default)]
-struct Running(Vec<(Stop, thread::JoinHandle<()>)>);
+struct Running(Vec<(Box<dyn FnOnce()>, thread::JoinHandle<()>)>);
 
 impl Running {
     fn start(
         &mut self,
         path: PathBuf,
-        stop: Stop,
+        stop: impl FnOnce() + 'static,
         events: &Sender<Event>,
         run: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
@@ -122,16 +142,18 @@ impl Running {
             // The command may be over already.
             let _ = events.send(Event::Ended(path, ended));
         })?;
-        self.0.push((stop, thread));
+        self.0.push((Box::new(stop), thread));
         Ok(())
     }
 
     fn stop(self) {
-        for (stop, _) in &self.0 {
-            stop.stop();
+        let mut threads = Vec::new();
+        for (stop, thread) in self.0 {
+            stop();
+            threads.push(thread);
         }
-        for (_, thread) in self.0 {
-            // Its listener is gone, and with it the socket's name.
+        for thread in threads {
+            // Its listener goes, and with it the socket's name.
             let _ = thread.join();
         }
     }

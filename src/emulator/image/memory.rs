@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::Disk;
 
 const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A handle to a disk in memory; clones share it, so a test keeps one and the drive has another.
 #[derive(Clone, Default)]
@@ -245,6 +246,9 @@ fn apply(pages: &mut BTreeMap<u64, Box<[u8; PAGE]>>, offset: u64, change: &Chang
     match change {
         Change::Write(data) => pieces(offset, data.len(), |page, at, range| {
             let Some(part) = data.get(range) else { return };
+            if !pages.contains_key(&page) && ZEROS.starts_with(part) {
+                return;
+            }
             let bytes = pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
             if let Some(target) = bytes.get_mut(at..at + part.len()) {
                 target.copy_from_slice(part);

@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use opal::Uid;
 use opal::spec::table;
+use opal::tper::Effect;
 use sha2::{Digest, Sha256};
 
 use super::host::Session;
 use super::life::{self, ENDS, LIFE, RANGE, Step, all_keys, done, made, stored};
 use crate::emulator::Drive;
 use crate::emulator::backend::Backend as _;
-use crate::emulator::image::{Cut, MemoryDisk, PAGE, Unsynced};
+use crate::emulator::drive::platform::DrivePlatform;
+use crate::emulator::image::{Cut, Image, MemoryDisk, PAGE, Unsynced};
 use crate::emulator::vault::KeyName;
 
 /// What a host or an attacker can tell about a drive, keys compared with those before the step.
@@ -151,11 +153,56 @@ fn a_power_cut_anywhere_in_a_life_leaves_before_or_after() {
         }
         disk = done(&disk, step);
     }
+    assert!(total.0 > 100 && total.1 > 100, "{total:?}");
+}
+
+#[test]
+fn a_power_cut_anywhere_in_a_revert_leaves_before_or_after() {
+    let disk = LIFE.iter().fold(made(), |disk, step| done(&disk, step));
     for step in ENDS {
         let (before, after) = torture(&disk, step);
         assert!(before > 0 && after > 0, "{}: {before} and {after}", step.name);
     }
-    assert!(total.0 > 300 && total.1 > 300, "{total:?}");
+}
+
+/// Byte-table writes that do not fit the state go through the journal.
+#[test]
+fn a_write_through_the_journal_is_whole_or_absent() {
+    let base = LIFE.iter().take(3).fold(made(), |disk, step| done(&disk, step));
+    let mbr = table::uid(table::MBR);
+    let effect = |fill: u8| Effect::WriteTable {
+        table: mbr,
+        offset: 4000,
+        data: vec![fill; 700 << 10].into(),
+    };
+    let content = |disk: &MemoryDisk| {
+        let (image, _) = stored(disk);
+        let (offset, _) = image.header().layout().table(mbr).unwrap();
+        let mut bytes = vec![0; 700 << 10];
+        image.read(offset + 4000, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn");
+        bytes[0]
+    };
+    let mut seen = BTreeSet::new();
+    for after in 0..12 {
+        for torn in [0, 100, 300 << 10] {
+            let disk = base.after_power_loss(Unsynced::Lost);
+            let (image, stored) = Image::open(Box::new(disk.clone())).unwrap();
+            let mut platform = DrivePlatform::new(Some(image), stored.vault, 1);
+            platform.persist(&stored.tper, &[effect(1)]).unwrap();
+            disk.cut(Cut { after, torn });
+            // Two in a row: the second must not hurt the journal that the first still needs.
+            let second = platform.persist(&stored.tper, &[effect(2)]);
+            let third = platform.persist(&stored.tper, &[effect(3)]);
+            for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Mixed(after)] {
+                let found = content(&disk.after_power_loss(unsynced));
+                let least = 1 + u8::from(second.is_ok()) + u8::from(third.is_ok());
+                assert!(found >= least, "cut after {after}, {unsynced:?}: {found} < {least}");
+                seen.insert(found);
+            }
+        }
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 3]));
 }
 
 #[test]
