@@ -17,6 +17,25 @@
 //! before the host can know.
 //!
 //! One TPer serves one caller at a time; put it behind a lock to share it.
+//!
+//! ```
+//! use opal::tper::{MemoryPlatform, Profile, Tper};
+//!
+//! let platform = MemoryPlatform::new(1, b"PSID0123456789ABCDEFGHIJKLMNOPQR");
+//! let mut tper = Tper::manufacture(Profile::opal2(), platform)?;
+//! # let request = [0; 512];
+//! let mut pending = tper.if_send(0x01, 0x1000, &request)?;
+//! if pending.changed() {
+//!     let state = pending.state();
+//!     // Write `state` and what the platform staged, flush, …
+//! }
+//! let effects = pending.effects().to_vec();
+//! pending.platform().apply(&effects);
+//! pending.commit();
+//! let answer = tper.if_recv(0x01, 0x1000, 2048)?;
+//! # assert_eq!(answer.len(), 20);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod data_path;
 pub mod memory;
@@ -125,7 +144,7 @@ impl<P: Platform> Tper<P> {
             return Err(error.into());
         }
         platform.commit();
-        let admin_base = preset::admin_sp::opal2(&profile);
+        let admin_base = preset::admin_sp(&profile);
         Ok(Self { profile, platform, admin_base, inner, counters: Counters::default() })
     }
 

@@ -21,5 +21,7 @@ mod protocol;
 mod robustness;
 #[path = "tper/sessions.rs"]
 mod sessions;
+#[path = "tper/single_user.rs"]
+mod single_user;
 #[path = "tper/support.rs"]
 mod support;

@@ -117,3 +117,29 @@ pub mod locking_sp {
         Uid(data_store_get(n).0 + 1)
     }
 }
+
+/// ACEs that Single User Mode adds to the Locking SP (one source).
+pub mod single_user {
+    use super::{Uid, row};
+
+    /// ACE_C_PIN_Anybody_Get_NoPIN.
+    pub const C_PIN_ANYBODY_GET_NO_PIN: Uid = row(0x0004_2000);
+    /// ACE_SP_Reactivate_Admin.
+    pub const SP_REACTIVATE_ADMIN: Uid = row(0x0004_2001);
+
+    /// ACE_Locking_…_Set_ReadToLOR; 0 is the Global Range.
+    #[must_use]
+    pub const fn set_read_to_lor(range: u16) -> Uid {
+        row(0x0004_0000 + range as u32)
+    }
+    /// ACE_Locking_RangeNN_Set_Range; `range` from 1.
+    #[must_use]
+    pub const fn set_range(range: u16) -> Uid {
+        row(0x0004_1000 + range as u32)
+    }
+    /// ACE_Locking_…_Erase; 0 is the Global Range.
+    #[must_use]
+    pub const fn erase(range: u16) -> Uid {
+        row(0x0004_3000 + range as u32)
+    }
+}

@@ -127,10 +127,34 @@ pub(super) struct Openers {
     pub(super) authorities: Vec<Uid>,
 }
 
+/// The enabled authorities of an SP that have a password, each with the classes it is in.
+pub(super) struct Enabled(Vec<(Uid, [Option<Uid>; 2])>);
+
+impl Enabled {
+    pub(super) fn of(sp: &Provider) -> Self {
+        let enabled = password_authorities(sp)
+            .filter(|authority| sp.flag(*authority, column::authority::ENABLED))
+            .map(|authority| {
+                let class = sp.class_of(authority);
+                (authority, [class, class.and_then(|class| sp.class_of(class))])
+            });
+        Self(enabled.collect())
+    }
+
+    /// Those that `operand` stands for: itself, or the members of the class.
+    pub(super) fn within(&self, operand: Uid) -> impl Iterator<Item = Uid> {
+        self.0
+            .iter()
+            .filter(move |(uid, classes)| *uid == operand || classes.contains(&Some(operand)))
+            .map(|(uid, _)| *uid)
+    }
+}
+
 /// Collects the enabled authorities that ACEs name for `method` on `invoking`. An expression with
 /// And counts for each of its operands: better a key sealed to one too many than to one too few.
 pub(super) fn openers(
     sp: &Provider,
+    enabled: &Enabled,
     invoking: Uid,
     method: Uid,
     columns: core::ops::RangeInclusive<u64>,
@@ -146,23 +170,11 @@ pub(super) fn openers(
         anybody |= satisfies(sp, &[], *ace);
         for element in sp.expression(*ace) {
             if let Element::Authority(operand) = element {
-                found.extend(enabled_in(sp, *operand));
+                found.extend(enabled.within(*operand));
             }
         }
     }
     Openers { anybody, authorities: found.into_iter().collect() }
-}
-
-/// The enabled authorities that `operand` stands for: itself, or the members of the class.
-pub(super) fn enabled_in(sp: &Provider, operand: Uid) -> impl Iterator<Item = Uid> {
-    sp.rows_of(table::AUTHORITY)
-        .filter(move |(uid, row)| {
-            let password = row.get(&column::authority::OPERATION).and_then(Cell::as_uint)
-                == Some(OPERATION_PASSWORD);
-            let enabled = row.get(&column::authority::ENABLED).and_then(Cell::as_uint) == Some(1);
-            password && enabled && (*uid == operand || is_member(sp, *uid, operand))
-        })
-        .map(|(uid, _)| uid)
 }
 
 /// Every authority with a password, enabled or not.
@@ -177,3 +189,109 @@ pub(super) fn password_authorities(sp: &Provider) -> impl Iterator<Item = Uid> {
 
 /// `auth_method`: Password.
 pub(super) const OPERATION_PASSWORD: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tper::preset;
+    use crate::tper::profile::Profile;
+    use crate::tper::tables::LockingConfig;
+    use Element::{And, Authority, Not, Or};
+
+    const A: Uid = authority::user(1);
+    const B: Uid = authority::user(2);
+
+    fn locking_sp() -> Provider {
+        preset::locking_sp(&Profile::opal2(), &LockingConfig::default())
+    }
+
+    #[test]
+    fn postfix_expressions() {
+        let (a, b) = (Authority(A), Authority(B));
+        // Expression, and its value for neither, A, B, both.
+        let table: &[(&[Element], [bool; 4])] = &[
+            (&[], [false; 4]),
+            (&[a], [false, true, false, true]),
+            (&[a, b, Or], [false, true, true, true]),
+            (&[a, b, And], [false, false, false, true]),
+            (&[a, Not], [true, false, true, false]),
+            (&[a, b, Or, Not], [true, false, false, false]),
+            (&[a, b, Not, And], [false, true, false, false]),
+            (&[a, a, Or], [false, true, false, true]),
+            (&[a, b, Or, a, And, b, Not, Or], [true, true, false, true]),
+            // Malformed: never true.
+            (&[Or], [false; 4]),
+            (&[Not], [false; 4]),
+            (&[a, Or], [false; 4]),
+            (&[a, And], [false; 4]),
+            (&[a, b], [false; 4]),
+            (&[a, Not, b, Not], [false; 4]),
+        ];
+        for (expression, expected) in table {
+            for (index, expected) in expected.iter().enumerate() {
+                let held = |uid: Uid| (uid == A && index & 1 != 0) || (uid == B && index & 2 != 0);
+                assert_eq!(evaluate(expression, held), *expected, "{expression:?} case {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn classes_and_anybody() {
+        let sp = locking_sp();
+        let is = |held: &[Uid], operand| is_authenticated(&sp, held, operand);
+        assert!(is(&[], authority::ANYBODY));
+        assert!(is(&[A], authority::USERS) && is(&[A], A));
+        assert!(!is(&[A], B) && !is(&[A], authority::ADMINS));
+        assert!(is(&[authority::admin(3)], authority::ADMINS));
+        assert!(!is(&[], authority::USERS) && !is(&[], Uid::NULL));
+    }
+
+    #[test]
+    fn columns_are_the_union_of_satisfied_aces() {
+        use crate::spec::ace::locking_sp as l;
+        let sp = locking_sp();
+        let get = |held: &[Uid]| authorise(&sp, held, crate::spec::locking::range(1), GET);
+        const GET: Uid = crate::spec::method::GET;
+        let columns = |permission: Permission| match permission {
+            Permission::All => panic!("not all"),
+            Permission::Columns(columns) => columns.into_iter().collect::<Vec<_>>(),
+        };
+        assert_eq!(columns(get(&[]).unwrap()), [0, 2]);
+        let all = columns(get(&[authority::admin(1)]).unwrap());
+        assert_eq!(all, [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(permission(&sp, &[A], &[l::ACE_GET_ALL]), None);
+        assert_eq!(permission(&sp, &[], &[]), None);
+        let some_all =
+            permission(&sp, &[authority::admin(1)], &[l::ANYBODY_GET_COMMON_NAME, l::ACE_GET_ALL]);
+        assert_eq!(some_all, Some(Permission::All));
+        assert_eq!(
+            authorise(&sp, &[], crate::spec::locking::range(1), crate::spec::method::NEXT),
+            Err(Status::NOT_AUTHORIZED)
+        );
+    }
+
+    #[test]
+    fn openers_are_enabled_members() {
+        let mut sp = locking_sp();
+        let range = crate::spec::locking::range(1);
+        let set = crate::spec::method::SET;
+        let openers = |sp: &Provider, columns| openers(sp, &Enabled::of(sp), range, set, columns);
+        let found = openers(&sp, 7..=8);
+        assert_eq!((found.anybody, found.authorities), (false, Vec::from([authority::admin(1)])));
+
+        let ace = crate::spec::ace::locking_sp::locking_set_read_locked(1);
+        let users = Cell::Expression(Vec::from([Authority(authority::USERS)]));
+        sp.set(ace, column::ace::BOOLEAN_EXPR, users);
+        for user in [2, 5] {
+            sp.set(authority::user(user), column::authority::ENABLED, Cell::boolean(true));
+        }
+        let found = openers(&sp, 7..=8);
+        let expected = [authority::admin(1), authority::user(2), authority::user(5)];
+        assert_eq!((found.anybody, &found.authorities[..]), (false, &expected[..]));
+        assert_eq!(openers(&sp, 3..=4).authorities, [authority::admin(1)]);
+
+        let open = Cell::Expression(Vec::from([Authority(B), Not]));
+        sp.set(ace, column::ace::BOOLEAN_EXPR, open);
+        assert!(openers(&sp, 7..=8).anybody);
+    }
+}

@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::access::{enabled_in, openers};
+use super::access::{Enabled, openers};
 use super::data_path::{Range, ranges};
 use super::machine::{Block, Machine};
 use super::platform::{Effect, Grants, Platform, RangeGrant, SessionId, TableGrant, VaultError};
@@ -191,10 +191,12 @@ fn bounds(ranges: &[Range]) -> Vec<(u16, u64, u64)> {
 pub(super) fn grants(tables: &Tables) -> Grants {
     let sp = &tables.locking;
     let active = tables.is_active();
+    let enabled = Enabled::of(sp);
     let rows = sp.rows_of(table::LOCKING).filter_map(|(uid, _)| {
         let range = locking::range_number(uid)?;
         let openers = openers(
             sp,
+            &enabled,
             uid,
             method::SET,
             column::locking::READ_LOCK_ENABLED..=column::locking::LOCK_ON_RESET,
@@ -213,7 +215,7 @@ pub(super) fn grants(tables: &Tables) -> Grants {
         })
     });
     let stores = sp.byte_tables().filter(|(uid, _)| uid.table() != table::MBR).map(|(uid, _)| {
-        let openers = openers(sp, uid, method::GET, 0..=u64::MAX);
+        let openers = openers(sp, &enabled, uid, method::GET, 0..=u64::MAX);
         TableGrant {
             table: uid,
             open: !active || openers.anybody,
@@ -223,7 +225,7 @@ pub(super) fn grants(tables: &Tables) -> Grants {
     Grants {
         active,
         administrators: if active {
-            enabled_in(sp, authority::ADMINS).collect()
+            enabled.within(authority::ADMINS).collect()
         } else {
             Vec::new()
         },

@@ -8,6 +8,7 @@ mod life_cycle;
 mod list;
 mod session;
 mod set;
+mod single_user;
 
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
@@ -164,6 +165,8 @@ fn perform<P: Platform>(
         method::ACTIVATE => life_cycle::activate(machine, draft, parameters),
         method::REVERT => life_cycle::revert(machine, draft, parameters),
         method::REVERT_SP => life_cycle::revert_sp(machine, draft, parameters),
+        method::REACTIVATE => single_user::reactivate(machine, draft, parameters),
+        method::ERASE => single_user::erase(draft, parameters),
         // An AccessControl row for a method that nobody wrote.
         _ => Err(Status::TPER_MALFUNCTION),
     }

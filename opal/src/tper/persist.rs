@@ -43,10 +43,9 @@ const SID_AUTHENTICATED: u8 = 2;
 
 /// Tables at the factory.
 pub(super) fn factory(profile: &Profile, config: LockingConfig) -> Tables {
-    let Ssc::Opal2 = profile.ssc;
-    let base = preset::locking_sp::opal2(profile, &config);
+    let base = preset::locking_sp(profile, &config);
     Tables {
-        admin: preset::admin_sp::opal2(profile),
+        admin: preset::admin_sp(profile),
         locking: base.clone(),
         locking_base: base,
         config,
@@ -220,8 +219,14 @@ fn read_layout(profile: &Profile, input: &mut Input<'_>) -> Result<LockingConfig
         return Err(StateError::OtherProfile("its DataStore tables are larger"));
     }
     let ranges = input.u16("the number of ranges in Single User Mode")?;
-    for _ in 0..ranges.min(profile.ranges + 1) {
-        config.single_user.push(input.u16("a range number")?);
+    for _ in 0..ranges {
+        let offset = input.offset;
+        let range = input.u16("a range number")?;
+        let ascends = config.single_user.last().is_none_or(|last| *last < range);
+        if range > profile.ranges || !ascends {
+            return Err(StateError::Damaged { offset, what: "ranges in Single User Mode" });
+        }
+        config.single_user.push(range);
     }
     Ok(config)
 }

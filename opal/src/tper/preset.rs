@@ -3,15 +3,31 @@
 
 pub(super) mod admin_sp;
 pub(super) mod locking_sp;
+pub(super) mod single_user;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::cell::{Cell, Element};
-use super::tables::{AccessRow, KIND_BYTE, KIND_OBJECT, Provider, Row};
+use super::profile::{Profile, Ssc};
+use super::tables::{AccessRow, KIND_BYTE, KIND_OBJECT, LockingConfig, Provider, Row};
 use crate::Uid;
 use crate::spec::{ace, authority, column, method, table};
+
+/// The Admin SP of a drive at the factory.
+pub(super) fn admin_sp(profile: &Profile) -> Provider {
+    match profile.ssc {
+        Ssc::Opal2 => admin_sp::opal2(profile),
+    }
+}
+
+/// The Locking SP of a drive at activation.
+pub(super) fn locking_sp(profile: &Profile, config: &LockingConfig) -> Provider {
+    match profile.ssc {
+        Ssc::Opal2 => locking_sp::opal2(profile, config),
+    }
+}
 
 /// Collects the rows and AccessControl rows of one SP.
 pub(super) struct Builder {
@@ -46,6 +62,18 @@ impl Builder {
     pub(super) fn allow(&mut self, invoking: Uid, method: Uid, aces: &[Uid]) {
         let row = AccessRow { acl: aces.to_vec(), get_acl_acl: [ace::ANYBODY].to_vec() };
         self.access.insert((invoking, method), row);
+    }
+
+    /// Nobody may use `method` on `invoking`.
+    pub(super) fn forbid(&mut self, invoking: Uid, method: Uid) {
+        self.access.remove(&(invoking, method));
+    }
+
+    /// Puts a cell into a row built before.
+    pub(super) fn put(&mut self, row: Uid, column: u64, cell: Cell) {
+        if let Some(row) = self.rows.get_mut(&row) {
+            row.insert(column, cell);
+        }
     }
 
     /// Lets Anybody use Next on tables.

@@ -101,6 +101,10 @@ impl Profile {
             ((1..=255).contains(&self.admins), "1 to 255 administrators"),
             ((1..=1024).contains(&self.users), "1 to 1024 users"),
             (self.ranges <= 1023, "at most 1023 ranges"),
+            (
+                !self.features.single_user_mode || self.users > self.ranges,
+                "Single User Mode needs a user more than ranges",
+            ),
             (self.blocks >= 1, "the media has no blocks"),
             (
                 (self.geometry.block_size >= 512) && (self.geometry.block_size <= 0x1_0000),

@@ -155,8 +155,8 @@ fn check(profile: &Profile, draft: &Draft, column: u64, cell: &Cell) -> Result<(
     if fits { Ok(()) } else { Err(Status::INVALID_PARAMETER) }
 }
 
-/// Supported sets of reset types (Opal 2.30 §4.3.5.2.2, §4.3.5.3.1): power cycle, with programmatic
-/// and, if the profile has it, hardware reset; and none at all.
+/// Supported sets of reset types (Opal 2.30 §4.3.5.2.2, §4.3.5.3.1): power cycle always, with it
+/// programmatic and, if the profile has it, hardware reset.
 fn supports_resets(profile: &Profile, members: &[u64]) -> bool {
     use locking::reset::{HARDWARE, POWER_CYCLE, PROGRAMMATIC};
     let known = |member: &u64| match *member {
@@ -164,7 +164,7 @@ fn supports_resets(profile: &Profile, members: &[u64]) -> bool {
         HARDWARE => profile.features.hardware_reset,
         _ => false,
     };
-    members.is_empty() || (members.contains(&POWER_CYCLE) && members.iter().all(known))
+    members.contains(&POWER_CYCLE) && members.iter().all(known)
 }
 
 /// The bounds of a range as the row has them now (Opal 2.30 §4.3.5.2.1).

@@ -25,6 +25,9 @@ pub(in crate::tper) fn opal2(profile: &Profile, config: &LockingConfig) -> Provi
     aces(&mut b, profile);
     let (key_table, key_table_name) = key_table(profile);
     access(&mut b, profile);
+    if profile.features.single_user_mode {
+        super::single_user::apply(&mut b, profile, config);
+    }
     byte_tables(&mut b, profile, config);
     b.object_tables(&[
         (table::TABLE, "Table"),
@@ -59,7 +62,7 @@ const fn key_row(profile: &Profile, range: u16) -> Uid {
     }
 }
 
-const fn gen_key_ace(profile: &Profile, range: u16) -> Uid {
+pub(super) const fn gen_key_ace(profile: &Profile, range: u16) -> Uid {
     match profile.key_bits {
         KeyBits::Aes128 => a::k_aes_128_gen_key(range),
         KeyBits::Aes256 => a::k_aes_256_gen_key(range),
@@ -67,7 +70,7 @@ const fn gen_key_ace(profile: &Profile, range: u16) -> Uid {
 }
 
 /// "GlobalRange" or "Range5".
-fn range_name(range: u16) -> alloc::string::String {
+pub(super) fn range_name(range: u16) -> alloc::string::String {
     if range == 0 { "GlobalRange".into() } else { format!("Range{range}") }
 }
 
