@@ -4,6 +4,8 @@
 //! - [`wire`]: bytes. Tokens, packets, method calls, status lists, Level 0 discovery.
 //! - [`spec`]: names and numbers from the specifications (UIDs, columns, enumerations).
 //! - [`tper`]: the drive side, a machine without I/O.
+//! - [`exchange`]: one request and its answer, without I/O.
+//! - [`host`]: sessions over a transport, with types that carry what the specification fixes.
 //! - [`transport`]: what a host needs from the path to a drive (three methods).
 //!
 //! `no_std` with `alloc`; nothing here reads a clock, a random source or a file.
@@ -15,6 +17,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod error;
+pub mod exchange;
+pub mod host;
 pub mod pin;
 pub mod spec;
 pub mod tper;
@@ -23,6 +27,7 @@ pub mod uid;
 pub mod wire;
 
 pub use error::Error;
+pub use host::{DataLoss, Host, Identity, Session};
 pub use pin::Pin;
 pub use transport::{Transport, TransportError, TransportErrorKind};
 pub use uid::Uid;

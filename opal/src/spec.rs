@@ -10,6 +10,7 @@ pub mod c_pin;
 pub mod column;
 pub mod locking;
 pub mod method;
+pub mod name;
 pub mod protocol;
 pub mod sp;
 pub mod table;

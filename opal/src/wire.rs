@@ -6,12 +6,14 @@
 //! ends in a value or an error.
 
 pub mod call;
+pub mod discovery;
 pub mod packet;
 pub mod reader;
 pub mod status;
 pub mod token;
 
 pub use call::{Answer, Call, CallBuilder};
+pub use discovery::{Discovery, Feature, FeatureCode};
 pub use packet::{ComPacket, Packet, SubPacket};
 pub use reader::{Name, ParseError, Reader};
 pub use status::Status;
