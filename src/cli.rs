@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command: parses arguments, asks and prints. What is done is in `manager`.
 
-pub mod args;
+mod args;
 mod confirm;
 mod context;
 mod decode;
 mod drive;
 pub mod exit;
+mod failures;
 mod key;
 mod lockbox;
 pub mod manual;
 mod output;
+mod progress;
 mod range;
 mod secret_input;
 mod unlock;
@@ -47,10 +49,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    crate::secret::harden_process().map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot turn core dumps off: {error}"))
-    })?;
     start_log(cli.global.verbose);
+    let hardening = crate::secret::harden_process();
+    if !hardening.no_core_files || !hardening.not_dumpable {
+        tracing::warn!("core dumps of this process could not be turned off");
+    }
     let context = Context::new(cli.global)?;
     match cli.command {
         Command::Drive(command) => drive::run(&context, command),

@@ -6,6 +6,7 @@
 //! Front-ends let others reach it; the control socket plays the part of the hands on the power
 //! switch. `docs/emulator.md` is for users, `docs/formats/image.md` for those who read images.
 
+pub mod ata;
 pub mod backend;
 pub mod cli;
 pub mod control;
@@ -15,6 +16,7 @@ pub mod frontend;
 pub mod image;
 pub mod nvme;
 pub mod profile;
+pub mod scsi;
 
 mod media;
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! `docs/architecture.md` is the map: which layer may use which, and where a change belongs.
 
 pub mod cli;
-pub mod decode;
 pub mod device;
 pub mod drive;
 pub mod emulator;

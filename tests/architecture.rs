@@ -77,12 +77,7 @@ const RULES: &[Rule] = &[
         except: UNSAFE_MODULES,
         why: "each module with unsafe code is listed in docs/architecture.md",
     },
-    Rule {
-        who: "opal/src",
-        forbidden: &["unsafe "],
-        except: &[],
-        why: "the protocol needs none",
-    },
+    Rule { who: "opal/src", forbidden: &["unsafe "], except: &[], why: "the protocol needs none" },
     Rule {
         who: "vm-tests",
         forbidden: &["use opalbox", "opalbox::", "use opal::"],
@@ -147,7 +142,8 @@ fn every_source_file_names_its_licence() {
 fn the_checker_sees_a_violation() {
     assert!(mentions("use opal::host;", "opal::"));
     assert!(!mentions("use tcg_opal::x; // fine", "opal::"), "part of another word");
-    let text = "//! opal:: in a comment\nfn f() {} // opal::\n#[cfg(test)]\nmod t { use std::x; }\n";
+    let text =
+        "//! opal:: in a comment\nfn f() {} // opal::\n#[cfg(test)]\nmod t { use std::x; }\n";
     let lines: Vec<_> = code_lines(text).map(|(_, line)| line).collect();
     assert_eq!(lines, ["fn f() {} "]);
 }

@@ -3,9 +3,9 @@
 //!
 //! - [`wire`]: bytes. Tokens, packets, method calls, status lists, Level 0 discovery.
 //! - [`spec`]: names and numbers from the specifications (UIDs, columns, enumerations).
-//! - [`tper`]: the drive side, a machine without I/O.
 //! - [`exchange`]: one request and its answer, without I/O.
 //! - [`host`]: sessions over a transport, with types that carry what the specification fixes.
+//! - [`tper`]: the drive side, a machine without I/O.
 //! - [`transport`]: what a host needs from the path to a drive (three methods).
 //!
 //! `no_std` with `alloc`; nothing here reads a clock, a random source or a file.

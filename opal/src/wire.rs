@@ -8,6 +8,7 @@
 pub mod call;
 pub mod discovery;
 pub mod packet;
+pub mod print;
 pub mod reader;
 pub mod status;
 pub mod token;

@@ -7,38 +7,45 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::output::Format;
 use super::secret_input::SecretSource;
+use crate::lockbox::tpm::{PcrSelection, Tcti};
 
 /// Self-encrypting drives under vendor-neutral control, their keys in a TPM lockbox
 #[derive(Debug, Parser)]
 #[command(name = "opalbox", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(after_help = "Devices: /dev/nvme0n1, /dev/sda, /dev/sg3, a by-id path, or sim:SOCKET.\n\
     Secrets come from a prompt, --pin-file, --pin-fd or a systemd credential; never from arguments.")]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Options of every command
 #[derive(Debug, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Where the lockbox's store is
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/opalbox")]
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
     /// How results are printed
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
-    pub output: Format,
+    pub(crate) output: Format,
     /// Say more about what is done (twice: every exchange's outline)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
+    /// Reach the lockbox's TPM this way, instead of the way noted when it was made
+    #[arg(long, global = true, value_name = "TCTI")]
+    pub(crate) tcti: Option<Tcti>,
+    /// Read the lockbox's passphrase from this file, byte for byte; `-` is standard input
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Write a decoded, redacted trace of every exchange with drives to this file
     #[arg(long, global = true, value_name = "FILE")]
-    pub trace_wire: Option<PathBuf>,
+    pub(crate) trace_wire: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Find, inspect, provision and revert drives
     #[command(subcommand)]
     Drive(DriveCommand),
@@ -63,7 +70,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DriveCommand {
+pub(crate) enum DriveCommand {
     /// List block devices, and say of each whether it is self-encrypting
     List(ListArgs),
     /// Show what a drive says about itself
@@ -79,7 +86,7 @@ pub enum DriveCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum RangeCommand {
+pub(crate) enum RangeCommand {
     /// Set up a further range with its user on a provisioned drive
     Create(RangeCreateArgs),
     /// List the ranges of a drive
@@ -91,7 +98,7 @@ pub enum RangeCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum LockboxCommand {
+pub(crate) enum LockboxCommand {
     /// Make the lockbox of this machine
     Init(LockboxInitArgs),
     /// Show what the lockbox holds and what protects it
@@ -101,7 +108,7 @@ pub enum LockboxCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Show the keys, or one of them
     Show {
         /// Key ID (32 hexadecimal digits, or the first of them)
@@ -110,92 +117,92 @@ pub enum KeyCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct DeviceArg {
+pub(crate) struct DeviceArg {
     /// The drive
-    pub device: String,
+    pub(crate) device: String,
 }
 
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Look at these devices too (emulated drives are not found by themselves)
     #[arg(value_name = "DEVICE")]
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
     /// Show devices that are not self-encrypting as well, with the reason
     #[arg(short, long)]
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Erasure {
+pub(crate) struct Erasure {
     /// Confirm the loss of data by naming the drive's serial
     #[arg(long, value_name = "SERIAL")]
-    pub yes_erase: Option<String>,
+    pub(crate) yes_erase: Option<String>,
     /// Print what would be done, and stop
     #[arg(long)]
-    pub plan: bool,
+    pub(crate) plan: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct ProvisionArgs {
+pub(crate) struct ProvisionArgs {
     /// The drive
-    pub device: String,
+    pub(crate) device: String,
     /// What to protect: `all` (range 1 over the whole drive), `global` (the Global Range; data on
     /// the drive is kept), or START+LENGTH in blocks (range 1), with K, M, G, T for bytes
     #[arg(long, value_name = "EXTENT", default_value = "all")]
-    pub range: String,
+    pub(crate) range: String,
     /// The user that opens the range (default: the range's number)
     #[arg(long, value_name = "N")]
-    pub user: Option<u16>,
+    pub(crate) user: Option<u16>,
     /// Take ownership and activate locking only; ranges come later with `range create`
     #[arg(long, conflicts_with_all = ["range", "user"])]
-    pub no_range: bool,
+    pub(crate) no_range: bool,
     #[command(flatten)]
-    pub erasure: Erasure,
+    pub(crate) erasure: Erasure,
 }
 
 #[derive(Debug, Args)]
-pub struct RevertArgs {
+pub(crate) struct RevertArgs {
     /// The drive
-    pub device: String,
+    pub(crate) device: String,
     /// Revert with the PSID from the drive's label instead of the lockbox's credential
     #[arg(long)]
-    pub psid: bool,
+    pub(crate) psid: bool,
     #[command(flatten)]
-    pub secret: SecretSource,
+    pub(crate) secret: SecretSource,
     #[command(flatten)]
-    pub erasure: Erasure,
+    pub(crate) erasure: Erasure,
 }
 
 #[derive(Debug, Args)]
-pub struct RangeCreateArgs {
+pub(crate) struct RangeCreateArgs {
     /// The drive
-    pub device: String,
+    pub(crate) device: String,
     /// Number of the range
-    pub range: u16,
+    pub(crate) range: u16,
     /// START+LENGTH in blocks, with K, M, G, T for bytes
     #[arg(value_name = "EXTENT")]
-    pub extent: String,
+    pub(crate) extent: String,
     /// The user that opens the range (default: the range's number)
     #[arg(long, value_name = "N")]
-    pub user: Option<u16>,
+    pub(crate) user: Option<u16>,
     #[command(flatten)]
-    pub erasure: Erasure,
+    pub(crate) erasure: Erasure,
 }
 
 #[derive(Debug, Args)]
-pub struct RangeSelection {
+pub(crate) struct RangeSelection {
     /// The drive
-    pub device: String,
+    pub(crate) device: String,
     /// Numbers of the ranges; 0 is the Global Range (default: all that the lockbox opens)
-    pub ranges: Vec<u16>,
+    pub(crate) ranges: Vec<u16>,
     /// Only reading or only writing
     #[arg(long, value_enum, default_value = "both")]
-    pub access: Access,
+    pub(crate) access: Access,
 }
 
 /// Which lock
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Access {
+pub(crate) enum Access {
     /// Reading and writing
     Both,
     /// Reading
@@ -205,33 +212,34 @@ pub enum Access {
 }
 
 #[derive(Debug, Args)]
-pub struct UnlockArgs {
+pub(crate) struct UnlockArgs {
     /// Only these drives (default: every provisioned drive that is present)
     #[arg(value_name = "DEVICE")]
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct LockboxInitArgs {
+pub(crate) struct LockboxInitArgs {
     /// What protects the keys
     #[arg(long, value_enum, default_value = "tpm")]
-    pub provider: Provider,
-    /// How to reach the TPM
-    #[arg(long, value_name = "TCTI", default_value = "device:/dev/tpmrm0")]
-    pub tcti: String,
-    /// PCRs of the SHA-256 bank that must not change, such as 7,11,14; `none` binds to no boot state
+    pub(crate) provider: Provider,
+    /// PCRs that must not change, such as 7,11,14 or sha384:7 (default: by what the machine
+    /// measures)
     #[arg(long, value_name = "LIST")]
-    pub pcrs: Option<String>,
+    pub(crate) pcrs: Option<PcrSelection>,
+    /// Take an administrator's PIN, which guards the approval of further boot states
+    #[arg(long)]
+    pub(crate) admin_pin: bool,
     /// Name of the domain
-    #[arg(long, default_value = "drives")]
-    pub domain: String,
+    #[arg(long, default_value = crate::lockbox::DEFAULT_DOMAIN)]
+    pub(crate) domain: String,
     #[command(flatten)]
-    pub secret: SecretSource,
+    pub(crate) secret: SecretSource,
 }
 
 /// What protects the keys
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Provider {
+pub(crate) enum Provider {
     /// A TPM 2.0
     Tpm,
     /// A passphrase (for machines without a TPM)
@@ -239,7 +247,7 @@ pub enum Provider {
 }
 
 #[derive(Debug, Args)]
-pub struct DecodeArgs {
+pub(crate) struct DecodeArgs {
     /// The file; `-` is standard input
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 }

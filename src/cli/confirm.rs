@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 ///
 /// # Errors
 /// Something else was typed, `--yes-erase` names another drive, or there is no terminal to ask on.
-pub fn destruction(
+pub(crate) fn destruction(
     serial: &str,
     losses: &[String],
     yes_erase: Option<&str>,

@@ -42,8 +42,9 @@ fn collect(
         collect(sub.clone(), format!("{name}-{}", sub.get_name()), pages)?;
     }
     let mut roff = Vec::new();
+    let page = name.clone();
     // No date and no version in the file, so that it changes only when the command does.
-    clap_mangen::Man::new(command.name(name.clone()).version(""))
+    clap_mangen::Man::new(command.name(page).version(""))
         .date("")
         .source("Opalbox")
         .manual("Opalbox")

@@ -11,7 +11,7 @@ use super::exit::Failure;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Tables and text.
     #[default]
     Table,
@@ -20,10 +20,10 @@ pub enum Format {
 }
 
 /// Version of the JSON documents. Fields are added without raising it, never renamed.
-pub const JSON_VERSION: u32 = 1;
+pub(crate) const JSON_VERSION: u32 = 1;
 
 /// A result that prints both ways.
-pub trait Report: Serialize {
+pub(crate) trait Report: Serialize {
     /// Writes the form for a person.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ pub trait Report: Serialize {
 ///
 /// # Errors
 /// Standard output is gone, or the report does not serialise.
-pub fn print(format: Format, report: &dyn ErasedReport) -> Result<(), Failure> {
+pub(crate) fn print(format: Format, report: &dyn ErasedReport) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match format {
         Format::Table => report.write_human(&mut out)?,
@@ -50,7 +50,7 @@ pub fn print(format: Format, report: &dyn ErasedReport) -> Result<(), Failure> {
 }
 
 /// Prints a failure: words on standard error, and a JSON document where JSON was asked for.
-pub fn print_failure(format: Format, failure: &Failure) {
+pub(crate) fn print_failure(format: Format, failure: &Failure) {
     // Nowhere is left to report that the streams themselves are gone.
     let _ = writeln!(io::stderr(), "opalbox: {failure}");
     if format == Format::Json {
@@ -76,7 +76,7 @@ fn versioned(value: Value) -> Value {
 }
 
 /// [`Report`] as a trait object.
-pub trait ErasedReport {
+pub(crate) trait ErasedReport {
     /// Writes the form for a person.
     ///
     /// # Errors
@@ -99,19 +99,19 @@ impl<T: Report> ErasedReport for T {
 }
 
 /// Columns aligned with spaces; the last column is never padded.
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these headings.
     #[must_use]
-    pub fn new(headings: &[&str]) -> Self {
+    pub(crate) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|h| (*h).to_owned()).collect()] }
     }
 
     /// Adds a row.
-    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
@@ -119,7 +119,7 @@ impl Table {
     ///
     /// # Errors
     /// `out` is gone.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows
@@ -143,7 +143,7 @@ impl Table {
 
 /// `512.0 MiB`, `1.9 TiB`: sizes for people. JSON carries bytes.
 #[must_use]
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -155,12 +155,6 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
-}
-
-/// `yes` or `no`.
-#[must_use]
-pub const fn yes_no(value: bool) -> &'static str {
-    if value { "yes" } else { "no" }
 }
 
 #[cfg(test)]

@@ -18,13 +18,13 @@ const MAX_SECRET: u64 = 4096;
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct SecretSource {
+pub(crate) struct SecretSource {
     /// Read the secret from this file, byte for byte; `-` is standard input
     #[arg(long, value_name = "PATH", conflicts_with = "pin_fd")]
-    pub pin_file: Option<PathBuf>,
+    pub(crate) pin_file: Option<PathBuf>,
     /// Read the secret from this open file descriptor, byte for byte
     #[arg(long, value_name = "N")]
-    pub pin_fd: Option<RawFd>,
+    pub(crate) pin_fd: Option<RawFd>,
 }
 
 impl SecretSource {
@@ -33,7 +33,7 @@ impl SecretSource {
     ///
     /// # Errors
     /// No source, or it cannot be read.
-    pub fn read(&self, what: &str, credential: &str) -> Result<Secret, Failure> {
+    pub(crate) fn read(&self, what: &str, credential: &str) -> Result<Secret, Failure> {
         if let Some(path) = &self.pin_file {
             return from_file(path, what);
         }
@@ -89,7 +89,7 @@ fn prompt(what: &str) -> Result<Secret, Failure> {
 ///
 /// # Errors
 /// The two differ, or there is no terminal and no other source.
-pub fn new_secret(
+pub(crate) fn new_secret(
     source: &SecretSource,
     what: &str,
     credential: &str,

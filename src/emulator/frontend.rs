@@ -4,3 +4,4 @@
 pub mod listen;
 pub mod nvme_tcp;
 pub mod sim;
+pub mod vhost_user_scsi;

@@ -18,7 +18,7 @@ const LENGTH: usize = 32;
 ///
 /// # Errors
 /// The system's random source failed.
-pub fn pin() -> Result<Pin, getrandom::Error> {
+pub(super) fn pin() -> Result<Pin, getrandom::Error> {
     let mut random = zeroize::Zeroizing::new([0u8; LENGTH]);
     getrandom::fill(random.as_mut_slice())?;
     for byte in random.iter_mut() {
@@ -31,7 +31,7 @@ pub fn pin() -> Result<Pin, getrandom::Error> {
 
 /// The PIN as the lockbox keeps it.
 #[must_use]
-pub fn to_secret(pin: &Pin) -> Secret {
+pub(super) fn to_secret(pin: &Pin) -> Secret {
     Secret::from_slice(pin.expose())
 }
 

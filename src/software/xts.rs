@@ -35,8 +35,8 @@
 //!
 //! No implementation here has a table, a branch or an address that depends on a key, a tweak or
 //! data. The portable one inherits this from the `aes` crate. Keys are wiped when an [`Xts`] is
-//! dropped and tweaks before each call returns; what the processor's registers hold afterwards is
-//! not.
+//! dropped, the buffer of encrypted sector numbers before each call returns. What registers, and
+//! places where the compiler put them for a while, hold afterwards is not.
 
 #[cfg(target_arch = "x86_64")]
 mod aes_ni;

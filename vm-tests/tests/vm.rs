@@ -5,3 +5,5 @@
 mod harness;
 #[path = "vm/nvme_tcp.rs"]
 mod nvme_tcp;
+#[path = "vm/vhost_user_scsi.rs"]
+mod vhost_user_scsi;

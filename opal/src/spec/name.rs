@@ -8,6 +8,6 @@ mod column;
 mod method;
 mod uid;
 
-pub use column::{Column, Enumeration, Kind, column, column_by_text, value};
-pub use method::{Parameter, method, parameter, positional, property};
+pub use column::{Column, Enumeration, Kind, column, column_by_text, has_columns, value};
+pub use method::{Parameter, begins_property, method, parameter, positional, property};
 pub use uid::{UidName, table, uid};

@@ -15,6 +15,7 @@ pub use descriptor::{
     SmallSsc, Ssc1, Tper,
 };
 pub use feature::{Descriptor, Feature, FeatureCode};
+pub use field::FieldValue;
 
 use alloc::vec::Vec;
 

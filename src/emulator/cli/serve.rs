@@ -16,8 +16,10 @@ use signal_hook::iterator::Signals;
 use super::super::Drive;
 use super::super::backend::Backend;
 use super::super::control::ControlServer;
+use super::super::frontend::listen::Stop;
 use super::super::frontend::nvme_tcp::Target;
 use super::super::frontend::sim::SimTarget;
+use super::super::frontend::vhost_user_scsi::Server;
 use super::{CliError, file_error};
 
 /// How often sessions are looked at for their time-outs.
@@ -31,12 +33,19 @@ pub(super) struct Serve {
     /// Serve the sim socket here: any process of this user is a host.
     #[arg(long, group = "front-ends")]
     sim: Option<PathBuf>,
-    /// Serve NVMe over TCP here, such as 127.0.0.1:4420. There is no protection: keep it local.
-    #[arg(long, group = "front-ends", value_name = "ADDRESS")]
+    /// Be an NVMe/TCP target at ADDRESS:PORT; port 0 takes a free one, which is printed.
+    #[arg(long, group = "front-ends", value_name = "ADDRESS:PORT")]
     nvme_tcp: Option<SocketAddr>,
-    /// The name that NVMe hosts ask for.
-    #[arg(long, default_value = "nqn.2026-11.org.opalbox:emulator", requires = "nvme_tcp")]
-    nqn: String,
+    /// Name of the NVMe subsystem; made from the serial number if left out.
+    #[arg(long, requires = "nvme_tcp")]
+    nqn: Option<String>,
+    /// Serve a SCSI disk to QEMU's vhost-user-scsi-pci on this socket. The end of QEMU is a loss of
+    /// power.
+    #[arg(long, group = "front-ends", value_name = "SOCKET")]
+    vhost_user_scsi: Option<PathBuf>,
+    /// The SCSI disk is a SATA drive behind a translation layer.
+    #[arg(long, requires = "vhost_user_scsi")]
+    sat: bool,
     /// Serve the control socket here.
     #[arg(long)]
     control: Option<PathBuf>,
@@ -61,26 +70,33 @@ impl Serve {
             let server = ControlServer::bind(path, Arc::clone(&drive))
                 .map_err(|error| file_error(path, error))?;
             let stop = server.stop_handle();
-            let stop = move || stop.stop();
             running.start(path.clone(), stop, &events, move || server.run())?;
         }
         if let Some(path) = &self.sim {
             let target = SimTarget::bind(path, Arc::clone(&drive))
                 .map_err(|error| file_error(path, error))?;
             let stop = target.stop_handle();
-            let stop = move || stop.stop();
             running.start(path.clone(), stop, &events, move || target.run())?;
         }
         if let Some(address) = self.nvme_tcp {
-            let path = PathBuf::from(address.to_string());
-            let backend: Arc<dyn Backend> = drive.clone();
-            let target = Target::bind(address, backend, &self.nqn)
-                .map_err(|error| file_error(&path, error))?;
-            let (handle, power) = (target.handle()?, target.handle()?);
-            // A host notices that power was off, and connects again.
-            drive.on_power_cycle(move || power.disconnect());
-            writeln!(out, "NVMe/TCP at {} as {}", target.local_addr()?, self.nqn)?;
-            running.start(path, move || handle.stop(), &events, move || target.run())?;
+            let name = PathBuf::from(address.to_string());
+            let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
+            let nqn = self.subsystem(&drive);
+            let target =
+                Target::bind(address, backend, &nqn).map_err(|error| file_error(&name, error))?;
+            writeln!(out, "nvme-tcp {} {nqn}", target.local_addr()?)?;
+            // Who loses power loses its connections.
+            let connections = target.handle();
+            drive.on_power_cycle(move || connections.disconnect());
+            let stop = target.stop_handle();
+            running.start(name, stop, &events, move || target.run())?;
+        }
+        if let Some(path) = &self.vhost_user_scsi {
+            let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
+            let server =
+                Server::bind(path, backend, self.sat).map_err(|error| file_error(path, error))?;
+            let stop = server.stop_handle();
+            running.start(path.clone(), stop, &events, move || server.run())?;
         }
         let handle = signals.handle();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -108,6 +124,16 @@ impl Serve {
     }
 }
 
+impl Serve {
+    /// The name of the NVMe subsystem.
+    fn subsystem(&self, drive: &Drive) -> String {
+        self.nqn.clone().unwrap_or_else(|| {
+            let serial = drive.header().serial.trim().to_ascii_lowercase();
+            format!("nqn.2026-01.io.github.opalbox:{serial}")
+        })
+    }
+}
+
 /// Lets time pass for the drive until something ends the command.
 fn wait(drive: &Drive, inbox: &mpsc::Receiver<Event>) -> Result<(), CliError> {
     let mut last = Instant::now();
@@ -126,13 +152,13 @@ fn wait(drive: &Drive, inbox: &mpsc::Receiver<Event>) -> Result<(), CliError> {
 
 /// The threads that serve, each with what stops it.
 #[derive(Default)]
-struct Running(Vec<(Box<dyn FnOnce()>, thread::JoinHandle<()>)>);
+struct Running(Vec<(Stop, thread::JoinHandle<()>)>);
 
 impl Running {
     fn start(
         &mut self,
         path: PathBuf,
-        stop: impl FnOnce() + 'static,
+        stop: Stop,
         events: &Sender<Event>,
         run: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
@@ -142,18 +168,16 @@ impl Running {
             // The command may be over already.
             let _ = events.send(Event::Ended(path, ended));
         })?;
-        self.0.push((Box::new(stop), thread));
+        self.0.push((stop, thread));
         Ok(())
     }
 
     fn stop(self) {
-        let mut threads = Vec::new();
-        for (stop, thread) in self.0 {
-            stop();
-            threads.push(thread);
+        for (stop, _) in &self.0 {
+            stop.stop();
         }
-        for thread in threads {
-            // Its listener goes, and with it the socket's name.
+        for (_, thread) in self.0 {
+            // Its listener is gone, and with it the socket's name.
             let _ = thread.join();
         }
     }

@@ -84,6 +84,14 @@ impl Listener {
         self.stop.clone()
     }
 
+    /// The socket itself, for a front-end that accepts on its own terms.
+    ///
+    /// # Errors
+    /// It cannot be duplicated.
+    pub(super) fn try_clone(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+
     /// Gives each connection to `serve` in a thread of its own, at most `limit` at once, until
     /// stopped. More than `limit` are closed.
     ///

@@ -5,19 +5,13 @@
 use std::arch::x86_64::*;
 
 use super::Sectors;
-use super::kernel::{AHEAD, GROUP, WAYS, xts_kernel};
-use super::schedule::{RoundKeys, Schedule};
+use super::kernel::{AHEAD, GROUP, LINE, WAYS, ways, xts_kernel};
+use super::schedule::{RoundKey, RoundKeys, Schedule};
 use super::span::Span;
 
 type Vector = __m128i;
 
-xts_kernel!("aes,pclmulqdq,sse2", 1);
-
-#[target_feature(enable = "sse2")]
-#[inline]
-fn broadcast(block: __m128i) -> Vector {
-    block
-}
+xts_kernel!("aes,sse2", 1);
 
 /// A sector's number.
 #[target_feature(enable = "sse2")]
@@ -75,38 +69,45 @@ fn decrypt_last(state: Vector, key: Vector) -> Vector {
     _mm_aesdeclast_si128(state, key)
 }
 
-/// The block times x^`at`, for `at` 0 to 7.
-#[target_feature(enable = "sse2,pclmulqdq")]
-#[inline]
-fn power(start: Vector, at: usize) -> Vector {
-    let up = _mm_cvtsi32_si128(at as i32);
-    let carry = _mm_srl_epi64(start, _mm_cvtsi32_si128(64 - at as i32));
-    xor3(
-        _mm_sll_epi64(start, up),
-        _mm_bslli_si128::<8>(carry),
-        _mm_clmulepi64_si128::<0x01>(carry, polynomial()),
-    )
+/// Multiplication of tweaks by powers of x (IEEE 1619 §5.2), on tweaks to which a mask was added:
+/// the last round key.
+#[derive(Clone, Copy)]
+struct Powers {
+    mask: Vector,
 }
 
-/// The block times x^8.
-#[target_feature(enable = "sse2,pclmulqdq")]
-#[inline]
-fn times_x8(tweak: Vector) -> Vector {
-    let carry = _mm_bsrli_si128::<15>(tweak);
-    let reduced = _mm_clmulepi64_si128::<0x00>(carry, polynomial());
-    xor(_mm_bslli_si128::<1>(tweak), reduced)
+impl Powers {
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn new(mask: Vector) -> Self {
+        Self { mask }
+    }
+
+    /// The eight masked tweaks of a sector's first stride, from its encrypted number.
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn first(&self, start: __m128i) -> [Vector; WAYS] {
+        let mut tweaks = [start; WAYS];
+        for way in 1..WAYS {
+            tweaks[way] = times_x(tweaks[way - 1]);
+        }
+        ways!(WAY => xor(tweaks[WAY], self.mask))
+    }
+
+    /// Those of the next stride.
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn next(&self, tweaks: [Vector; WAYS]) -> [Vector; WAYS] {
+        self.first(times_x(xor(tweaks[WAYS - 1], self.mask)))
+    }
 }
 
-/// From one stride of eight blocks to the next.
-#[target_feature(enable = "sse2,pclmulqdq")]
-#[inline]
-fn times_stride(tweak: Vector) -> Vector {
-    times_x8(tweak)
-}
-
-/// What reduces x^128: x^7 + x^2 + x + 1 (IEEE 1619 §5.2).
+/// The block times x, where x^128 is x^7 + x^2 + x + 1. Each 64-bit half that loses its top bit
+/// sends a one to the other: as it is to the upper half, as that polynomial to the lower.
 #[target_feature(enable = "sse2")]
 #[inline]
-fn polynomial() -> Vector {
-    _mm_set1_epi64x(0x87)
+fn times_x(block: Vector) -> Vector {
+    let signs = _mm_srai_epi32::<31>(_mm_shuffle_epi32::<0b00_01_00_11>(block));
+    let carry = _mm_and_si128(signs, _mm_set_epi32(0, 1, 0, 0x87));
+    xor(_mm_add_epi64(block, block), carry)
 }

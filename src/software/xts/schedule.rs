@@ -19,11 +19,17 @@ pub(super) struct Schedule {
     pub(super) tweak: RoundKeys,
 }
 
-/// One expanded AES key.
+/// One expanded AES key, each round key four times so that a vector of any width loads it as it
+/// is: on some processors a broadcast takes a place that the cipher needs.
 pub(super) struct RoundKeys {
-    keys: [__m128i; MAX_ROUND_KEYS],
+    keys: [RoundKey; MAX_ROUND_KEYS],
     rounds: usize,
 }
+
+/// Four copies of a round key.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct RoundKey(pub(super) [__m128i; 4]);
 
 impl Schedule {
     /// `None` unless both keys have 16 or both 32 bytes.
@@ -48,7 +54,9 @@ impl Schedule {
 impl Drop for Schedule {
     fn drop(&mut self) {
         for round_keys in [&mut self.encrypt, &mut self.decrypt, &mut self.tweak] {
-            round_keys.keys.zeroize();
+            for key in &mut round_keys.keys {
+                key.0.zeroize();
+            }
         }
     }
 }
@@ -56,16 +64,16 @@ impl Drop for Schedule {
 impl RoundKeys {
     /// First round key, those between, and the last.
     #[inline]
-    pub(super) fn parts(&self) -> (__m128i, &[__m128i], __m128i) {
+    pub(super) fn parts(&self) -> (&RoundKey, &[RoundKey], &RoundKey) {
         match self.rounds {
-            10 => (self.keys[0], &self.keys[1..10], self.keys[10]),
-            _ => (self.keys[0], &self.keys[1..14], self.keys[14]),
+            10 => (&self.keys[0], &self.keys[1..10], &self.keys[10]),
+            _ => (&self.keys[0], &self.keys[1..14], &self.keys[14]),
         }
     }
 
     #[target_feature(enable = "sse2")]
     fn blank() -> Self {
-        Self { keys: [_mm_setzero_si128(); MAX_ROUND_KEYS], rounds: 0 }
+        Self { keys: [RoundKey([_mm_setzero_si128(); 4]); MAX_ROUND_KEYS], rounds: 0 }
     }
 
     /// Fills in the round keys of `key`; `None` unless it has 16 or 32 bytes.
@@ -94,7 +102,7 @@ impl RoundKeys {
         }
         for (key, word) in self.keys.iter_mut().zip(words.as_chunks::<4>().0) {
             let [a, b, c, d] = word.map(u32::cast_signed);
-            *key = _mm_set_epi32(d, c, b, a);
+            *key = RoundKey([_mm_set_epi32(d, c, b, a); 4]);
         }
         words = [0; MAX_ROUND_KEYS * 4];
         zeroize::optimization_barrier(&words);
@@ -106,8 +114,9 @@ impl RoundKeys {
         let last = forward.rounds;
         self.rounds = last;
         for (at, key) in self.keys.iter_mut().take(last + 1).enumerate() {
-            let source = forward.keys[last - at];
-            *key = if at == 0 || at == last { source } else { _mm_aesimc_si128(source) };
+            let source = forward.keys[last - at].0[0];
+            let inverse = if at == 0 || at == last { source } else { _mm_aesimc_si128(source) };
+            *key = RoundKey([inverse; 4]);
         }
     }
 }

@@ -16,16 +16,15 @@ pub(super) struct Kernel {
 
 /// Whether this processor, and the operating system for the wide registers, can run `backend`.
 pub(super) fn is_available(backend: Backend) -> bool {
-    let aes = is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq");
-    let vaes = is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
+    let vaes = is_x86_feature_detected!("aes") && is_x86_feature_detected!("vaes");
     match backend {
         Backend::Portable => true,
-        Backend::AesNi => aes,
-        Backend::Vaes256 => aes && vaes && is_x86_feature_detected!("avx2"),
+        Backend::AesNi => is_x86_feature_detected!("aes"),
+        Backend::Vaes256 => {
+            vaes && is_x86_feature_detected!("vpclmulqdq") && is_x86_feature_detected!("avx2")
+        }
         Backend::Vaes512 => {
-            aes && vaes
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
+            vaes && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::spec::table;
 /// What a column holds, as far as printing needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A UID.
+    /// A UID, or another byte string of its length or half of it.
     Uid,
     /// Text.
     Name,
@@ -23,8 +23,10 @@ pub enum Kind {
     Set(Enumeration),
     /// A list of column numbers of another table.
     Columns,
-    /// A list of values of the kinds that lists hold: UIDs, names.
+    /// A list of UIDs, expressions or numbers.
     List,
+    /// A list of names.
+    Names,
     /// A PIN, a key, a digest of one: never shown.
     Secret,
 }
@@ -79,7 +81,7 @@ pub struct Column {
 
 use Enumeration as E;
 use Kind::Enumeration as Named;
-use Kind::{Boolean, Bytes, Columns, List, Name, Number, Secret, Set, Uid};
+use Kind::{Boolean, Bytes, Columns, List, Name, Names, Number, Secret, Set, Uid};
 
 /// The columns of each table, by number from 0.
 fn columns(number: u32) -> &'static [(&'static str, Kind)] {
@@ -111,7 +113,7 @@ fn columns(number: u32) -> &'static [(&'static str, Kind)] {
             ("Enabled", Boolean),
         ],
         table::SP_TEMPLATES => {
-            &[("UID", Uid), ("TemplateID", Uid), ("Name", Name), ("Version", Bytes)]
+            &[("UID", Uid), ("TemplateID", Uid), ("Name", Name), ("Version", Uid)]
         }
         table::METHOD_ID => {
             &[("UID", Uid), ("Name", Name), ("CommonName", Name), ("TemplateID", Uid)]
@@ -182,7 +184,7 @@ fn columns(number: u32) -> &'static [(&'static str, Kind)] {
             ("FirmwareVersion", Number),
             ("ProtocolVersion", Number),
             ("SpaceForIssuance", Number),
-            ("SSC", List),
+            ("SSC", Names),
             ("ProgrammaticResetEnable", Boolean),
         ],
         table::TEMPLATE => &[
@@ -258,6 +260,12 @@ fn columns(number: u32) -> &'static [(&'static str, Kind)] {
         ],
         _ => &[],
     }
+}
+
+/// Whether the columns of `table` are known: it is an object table whose cells have names.
+#[must_use]
+pub fn has_columns(table: u32) -> bool {
+    !columns(table).is_empty()
 }
 
 /// Column `number` of table `table`.

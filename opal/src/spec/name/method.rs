@@ -243,6 +243,12 @@ pub fn property(text: &[u8]) -> Option<&'static str> {
     PROPERTIES.iter().find(|name| name.as_bytes() == text).copied()
 }
 
+/// Whether `text` is the beginning of a property's name.
+#[must_use]
+pub fn begins_property(text: &[u8]) -> bool {
+    PROPERTIES.iter().any(|name| name.as_bytes().starts_with(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //! The feature descriptors we know, as structs (Core 2.01 §3.3.6.3 and following; the SSCs and
 //! feature sets named at each).
 
-use super::field::{FieldIo, Fields};
+use super::field::{BASE_COM_ID, FieldIo, Fields, INJECTION_COM_ID};
 
 /// A range of ComIDs that an SSC uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct ComIds {
 
 impl ComIds {
     fn fields(&mut self, at: usize, io: &mut dyn FieldIo) {
-        io.u16(at, &mut self.base);
-        io.u16(at + 2, &mut self.count);
+        io.u16(BASE_COM_ID, at, &mut self.base);
+        io.u16("com_ids", at + 2, &mut self.count);
     }
 }
 
@@ -50,12 +50,12 @@ pub struct Tper {
 
 impl Fields for Tper {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 0, &mut self.sync);
-        io.bit(4, 1, &mut self.asynchronous);
-        io.bit(4, 2, &mut self.ack_nak);
-        io.bit(4, 3, &mut self.buffer_management);
-        io.bit(4, 4, &mut self.streaming);
-        io.bit(4, 6, &mut self.com_id_management);
+        io.bit("sync", 4, 0, &mut self.sync);
+        io.bit("asynchronous", 4, 1, &mut self.asynchronous);
+        io.bit("ack_nak", 4, 2, &mut self.ack_nak);
+        io.bit("buffer_management", 4, 3, &mut self.buffer_management);
+        io.bit("streaming", 4, 4, &mut self.streaming);
+        io.bit("com_id_management", 4, 6, &mut self.com_id_management);
     }
 }
 
@@ -82,17 +82,17 @@ pub struct Locking {
 
 impl Fields for Locking {
     fn fields(&mut self, version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 0, &mut self.supported);
-        io.bit(4, 1, &mut self.enabled);
-        io.bit(4, 2, &mut self.locked);
-        io.bit(4, 3, &mut self.media_encryption);
-        io.bit(4, 4, &mut self.mbr_enabled);
-        io.bit(4, 5, &mut self.mbr_done);
+        io.bit("supported", 4, 0, &mut self.supported);
+        io.bit("enabled", 4, 1, &mut self.enabled);
+        io.bit("locked", 4, 2, &mut self.locked);
+        io.bit("media_encryption", 4, 3, &mut self.media_encryption);
+        io.bit("mbr_enabled", 4, 4, &mut self.mbr_enabled);
+        io.bit("mbr_done", 4, 5, &mut self.mbr_done);
         if version >= 2 {
-            io.bit(4, 6, &mut self.mbr_shadowing_not_supported);
+            io.bit("mbr_shadowing_not_supported", 4, 6, &mut self.mbr_shadowing_not_supported);
         }
         if version >= 3 {
-            io.bit(4, 7, &mut self.hardware_reset);
+            io.bit("hardware_reset", 4, 7, &mut self.hardware_reset);
         }
     }
 }
@@ -120,10 +120,10 @@ impl Geometry {
 
 impl Fields for Geometry {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 0, &mut self.align);
-        io.u32(12, &mut self.logical_block_size);
-        io.u64(16, &mut self.alignment_granularity);
-        io.u64(24, &mut self.lowest_aligned_lba);
+        io.bit("align", 4, 0, &mut self.align);
+        io.u32("logical_block_size", 12, &mut self.logical_block_size);
+        io.u64("alignment_granularity", 16, &mut self.alignment_granularity);
+        io.u64("lowest_aligned_lba", 24, &mut self.lowest_aligned_lba);
     }
 }
 
@@ -140,9 +140,9 @@ pub struct Siis {
 
 impl Fields for Siis {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.u8(4, &mut self.revision);
-        io.bit(5, 0, &mut self.key_change_zone_behavior);
-        io.bits(5, 1, 2, &mut self.identifier_usage_scope);
+        io.u8("revision", 4, &mut self.revision);
+        io.bit("key_change_zone_behavior", 5, 0, &mut self.key_change_zone_behavior);
+        io.bits("identifier_usage_scope", 5, 1, 2, &mut self.identifier_usage_scope);
     }
 }
 
@@ -158,7 +158,7 @@ pub struct Ssc1 {
 impl Fields for Ssc1 {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
         self.com_ids.fields(4, io);
-        io.bit(8, 0, &mut self.range_crossing);
+        io.bit("range_crossing", 8, 0, &mut self.range_crossing);
     }
 }
 
@@ -182,11 +182,11 @@ pub struct Opal2 {
 impl Fields for Opal2 {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
         self.com_ids.fields(4, io);
-        io.bit(8, 0, &mut self.range_crossing);
-        io.u16(9, &mut self.admins);
-        io.u16(11, &mut self.users);
-        io.u8(13, &mut self.initial_pin.0);
-        io.u8(14, &mut self.reverted_pin.0);
+        io.bit("range_crossing", 8, 0, &mut self.range_crossing);
+        io.u16("admins", 9, &mut self.admins);
+        io.u16("users", 11, &mut self.users);
+        io.u8("initial_pin", 13, &mut self.initial_pin.0);
+        io.u8("reverted_pin", 14, &mut self.reverted_pin.0);
     }
 }
 
@@ -204,8 +204,8 @@ pub struct SmallSsc {
 impl Fields for SmallSsc {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
         self.com_ids.fields(4, io);
-        io.u8(13, &mut self.initial_pin.0);
-        io.u8(14, &mut self.reverted_pin.0);
+        io.u8("initial_pin", 13, &mut self.initial_pin.0);
+        io.u8("reverted_pin", 14, &mut self.reverted_pin.0);
     }
 }
 
@@ -221,7 +221,8 @@ pub struct KeyPerIo {
 impl Fields for KeyPerIo {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
         self.com_ids.fields(4, io);
-        self.injection_com_ids.fields(8, io);
+        io.u16(INJECTION_COM_ID, 8, &mut self.injection_com_ids.base);
+        io.u16("injection_com_ids", 10, &mut self.injection_com_ids.count);
     }
 }
 
@@ -248,10 +249,10 @@ impl SingleUserMode {
 
 impl Fields for SingleUserMode {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.u32(4, &mut self.locking_objects);
-        io.bit(8, 0, &mut self.any);
-        io.bit(8, 1, &mut self.all);
-        io.bit(8, 2, &mut self.policy);
+        io.u32("locking_objects", 4, &mut self.locking_objects);
+        io.bit("any", 8, 0, &mut self.any);
+        io.bit("all", 8, 1, &mut self.all);
+        io.bit("policy", 8, 2, &mut self.policy);
     }
 }
 
@@ -268,9 +269,9 @@ pub struct DataStore {
 
 impl Fields for DataStore {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.u16(6, &mut self.max_tables);
-        io.u32(8, &mut self.max_total_size);
-        io.u32(12, &mut self.size_alignment);
+        io.u16("max_tables", 6, &mut self.max_tables);
+        io.u32("max_total_size", 8, &mut self.max_total_size);
+        io.u32("size_alignment", 12, &mut self.size_alignment);
     }
 }
 
@@ -291,13 +292,13 @@ pub struct BlockSid {
 
 impl Fields for BlockSid {
     fn fields(&mut self, version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 0, &mut self.sid_changed);
-        io.bit(4, 1, &mut self.blocked);
+        io.bit("sid_changed", 4, 0, &mut self.sid_changed);
+        io.bit("blocked", 4, 1, &mut self.blocked);
         if version >= 2 {
-            io.bit(4, 2, &mut self.freeze_supported);
-            io.bit(4, 3, &mut self.frozen);
+            io.bit("freeze_supported", 4, 2, &mut self.freeze_supported);
+            io.bit("frozen", 4, 3, &mut self.frozen);
         }
-        io.bit(5, 0, &mut self.hardware_reset);
+        io.bit("hardware_reset", 5, 0, &mut self.hardware_reset);
     }
 }
 
@@ -320,12 +321,12 @@ pub struct NamespaceLocking {
 
 impl Fields for NamespaceLocking {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 7, &mut self.range_creation);
-        io.bit(4, 6, &mut self.range_present);
-        io.bit(4, 5, &mut self.single_user);
-        io.u32(8, &mut self.max_keys);
-        io.u32(12, &mut self.unused_keys);
-        io.u32(16, &mut self.max_ranges_per_namespace);
+        io.bit("range_creation", 4, 7, &mut self.range_creation);
+        io.bit("range_present", 4, 6, &mut self.range_present);
+        io.bit("single_user", 4, 5, &mut self.single_user);
+        io.u32("max_keys", 8, &mut self.max_keys);
+        io.u32("unused_keys", 12, &mut self.unused_keys);
+        io.u32("max_ranges_per_namespace", 16, &mut self.max_ranges_per_namespace);
     }
 }
 
@@ -423,14 +424,14 @@ impl DataRemoval {
 
 impl Fields for DataRemoval {
     fn fields(&mut self, version: u8, io: &mut dyn FieldIo) {
-        io.bit(5, 0, &mut self.processing);
+        io.bit("processing", 5, 0, &mut self.processing);
         if version >= 2 {
-            io.bit(5, 1, &mut self.interrupted);
+            io.bit("interrupted", 5, 1, &mut self.interrupted);
         }
-        io.bits(6, 0, 6, &mut self.mechanisms);
-        io.bits(7, 0, 6, &mut self.time_format);
+        io.bits("mechanisms", 6, 0, 6, &mut self.mechanisms);
+        io.bits("time_format", 7, 0, 6, &mut self.time_format);
         for (index, time) in self.times.iter_mut().enumerate() {
-            io.u16(8 + 2 * index, time);
+            io.u16("times", 8 + 2 * index, time);
         }
     }
 }
@@ -444,7 +445,7 @@ pub struct NamespaceMbr {
 
 impl Fields for NamespaceMbr {
     fn fields(&mut self, _version: u8, io: &mut dyn FieldIo) {
-        io.bit(4, 0, &mut self.all_namespaces);
+        io.bit("all_namespaces", 4, 0, &mut self.all_namespaces);
     }
 }
 

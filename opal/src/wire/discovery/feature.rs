@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! [`Feature`]: what a descriptor's code says it is; [`Descriptor`]: its bytes, known or not.
 
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::descriptor::{
-    BlockSid, ComIds, DataRemoval, DataStore, Geometry, KeyPerIo, Locking, NamespaceLocking,
-    NamespaceMbr, Opal2, Port, Siis, SingleUserMode, SmallSsc, Ssc1, Tper,
+    BlockSid, ComIds, DataRemoval, DataStore, Geometry, KeyPerIo, Locking, Mechanism,
+    NamespaceLocking, NamespaceMbr, Opal2, Port, RemovalTime, Siis, SingleUserMode, SmallSsc, Ssc1,
+    Tper,
 };
-use super::field::{DATA, read, write};
+use super::field::{DATA, FieldValue, list, read, write};
 
 /// A feature code. Any value survives; unknown ones print as hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,6 +179,14 @@ macro_rules! layouts {
                 }
             }
 
+            fn list(&self, version: u8, data: &[u8], cut: bool) -> Vec<(&'static str, FieldValue)> {
+                match self {
+                    $(Self::$variant(_) => list::<$layout>(version, data, cut),)*
+                    Self::LogicalPorts(ports) => list_ports(ports),
+                    Self::Raw(_) => Vec::new(),
+                }
+            }
+
             fn store(&self, version: u8, data: &mut [u8]) {
                 match self {
                     $(Self::$variant(layout) => write(*layout, version, data),)*
@@ -315,6 +325,23 @@ impl Descriptor {
         Feature::parse(self.code, self.version(), &self.data)
     }
 
+    /// Names and values of the fields, for printing. Bytes that no field names come last, as
+    /// `data`, where they are not zero.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, FieldValue)> {
+        let feature = self.feature();
+        let mut fields = match &feature {
+            Feature::DataRemoval(removal) if self.missing() == 0 => list_removal(removal),
+            feature => feature.list(self.version(), &self.data, self.missing() > 0),
+        };
+        let mut known = vec![0; self.data.len()];
+        feature.store(self.version(), &mut known);
+        if known != self.data {
+            fields.push(("data", FieldValue::Bytes(self.data.clone())));
+        }
+        fields
+    }
+
     /// Changes what it means and keeps every bit that no known field covers. Does nothing if
     /// `feature` has another code.
     pub fn set_feature(&mut self, feature: &Feature) {
@@ -345,4 +372,30 @@ fn store_ports(ports: &[Port], data: &mut [u8]) {
             *state = port.state;
         }
     }
+}
+
+fn list_ports(ports: &[Port]) -> Vec<(&'static str, FieldValue)> {
+    let text = |port: &Port| match port.state {
+        0 => format!("{:08X} unlocked", port.id),
+        1 => format!("{:08X} locked", port.id),
+        state => format!("{:08X} state {state}", port.id),
+    };
+    ports.iter().map(|port| ("port", FieldValue::Text(text(port)))).collect()
+}
+
+fn list_removal(removal: &DataRemoval) -> Vec<(&'static str, FieldValue)> {
+    let mut fields = vec![
+        ("processing", FieldValue::Flag(removal.processing)),
+        ("interrupted", FieldValue::Flag(removal.interrupted)),
+    ];
+    for mechanism in Mechanism::ALL.into_iter().filter(|m| removal.supports(*m)) {
+        let name = mechanism.name().unwrap_or_default();
+        let text = match removal.time(mechanism) {
+            RemovalTime::NotReported => format!("{name}, time not reported"),
+            RemovalTime::Seconds(seconds) => format!("{name}, {seconds} s"),
+            RemovalTime::AtLeast(seconds) => format!("{name}, {seconds} s or more"),
+        };
+        fields.push(("mechanism", FieldValue::Text(text)));
+    }
+    fields
 }
