@@ -200,8 +200,8 @@ pub trait Drive {
     fn protection(&self) -> Protection;
 
     /// Takes ownership, activates locking and sets up `ranges`, each with its user. Every new PIN
-    /// is escrowed before it is sent and proved afterwards; every setting is read back. Run again
-    /// after an interruption, it finishes the job.
+    /// is escrowed before it is sent and proved afterwards; every setting is read back, and
+    /// returned as it was read. Run again after an interruption, it finishes the job.
     ///
     /// # Errors
     /// What went wrong; what was done stays done, and is in the escrow.
@@ -210,7 +210,7 @@ pub trait Drive {
         ranges: &[RangeSpec],
         escrow: &mut dyn Escrow,
         progress: Progress<'_>,
-    ) -> Result<(), DriveError>;
+    ) -> Result<Vec<RangeReport>, DriveError>;
 
     /// Changes the locks of `ranges`, all opened by `user`, and checks that they changed.
     ///

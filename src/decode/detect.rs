@@ -20,8 +20,7 @@ const MESSAGES_MAX: usize = 4096;
 pub(super) fn messages(data: &[u8], first_offset: u64) -> Result<Vec<Part>, DecodeError> {
     let mut printer = Printer::new();
     if first_offset > 0 {
-        let message = printer.fragment(Direction::Receive, tokens_of_fragment(data, first_offset));
-        return one(message, data);
+        return one(fragment(&mut printer, Direction::Receive, data, first_offset), data);
     }
     match kind(data) {
         Some(Kind::Discovery) => {
@@ -43,10 +42,17 @@ fn one(message: Message, data: &[u8]) -> Result<Vec<Part>, DecodeError> {
     }
 }
 
-/// The tokens of a piece of a ComPacket: what of the headers is there is skipped.
-pub(super) fn tokens_of_fragment(data: &[u8], first_offset: u64) -> &[u8] {
+/// Decodes a piece of a ComPacket: what of the headers is there is skipped.
+pub(super) fn fragment(
+    printer: &mut Printer,
+    direction: Direction,
+    data: &[u8],
+    first_offset: u64,
+) -> Message {
     let headers = (HEADERS as u64).saturating_sub(first_offset) as usize;
-    data.get(headers..).unwrap_or_default()
+    let mut message = printer.fragment(direction, data.get(headers..).unwrap_or_default());
+    message.notes.insert(0, format!("truncated: the first {first_offset} bytes are missing"));
+    message
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

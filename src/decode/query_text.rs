@@ -44,7 +44,12 @@ pub(super) fn parse(text: &str) -> QueryText {
                 section = Section::None;
             }
             _ => {
-                for (key, value) in pairs(line) {
+                let dividers = match section {
+                    // Names and values of properties have no blanks inside.
+                    Section::Tper | Section::Host => &[" "][..],
+                    _ => &[", ", ". ", "  "],
+                };
+                for (key, value) in pairs(line, dividers) {
                     query.add(section, &key, &value);
                 }
             }
@@ -87,8 +92,8 @@ fn feature_code(line: &str) -> Option<FeatureCode> {
     u16::from_str_radix(digits, 16).ok().map(FeatureCode)
 }
 
-/// `key = value` pairs of a line, divided by commas, stops or several blanks.
-fn pairs(line: &str) -> Vec<(String, String)> {
+/// `key = value` pairs of a line.
+fn pairs(line: &str, dividers: &[&str]) -> Vec<(String, String)> {
     let mut pieces: Vec<String> = Vec::new();
     for (index, piece) in line.split('=').enumerate() {
         if index == 0 {
@@ -97,7 +102,7 @@ fn pairs(line: &str) -> Vec<(String, String)> {
         }
         // What follows an equals sign is a value and, behind a divider, the next key.
         let piece = piece.trim();
-        let divider = [", ", ". ", "  "].iter().filter_map(|d| piece.find(d)).min();
+        let divider = dividers.iter().filter_map(|d| piece.find(d)).min();
         match divider {
             Some(at) => {
                 let (value, key) = piece.split_at(at);
@@ -213,7 +218,8 @@ mod tests {
              Logical Block size = 512\n\
              OPAL 2.0 function (0x0203)\n    Base comID = 0x1004, Initial PIN = 0x0\\00, comIDs = 1\n\
              **** 2 **** Unknown function codes IGNORED\n\n\
-             TPer Properties:\n  MaxComPacketSize = 66048  MaxPackets = 1\n  MaxMethods =\n",
+             TPer Properties:\n  MaxComPacketSize = 66048  MaxPackets = 1\n  \
+             MaxMethods = 1 MaxSessions = 4\n  MaxSubpackets =\n",
         );
         let fields = |index: usize| query.features[index].fields.clone();
         assert_eq!(fields(0)[3], ("com_id_management".into(), FieldValue::Flag(false)));
@@ -223,7 +229,8 @@ mod tests {
         assert_eq!(fields(2)[0], ("base_com_id".into(), FieldValue::ComId(0x1004)));
         assert_eq!(fields(2)[1], ("initial_pin".into(), FieldValue::Number(0)));
         assert_eq!(query.unknown_features, 2);
-        let expected = [("MaxComPacketSize".to_owned(), 66048), ("MaxPackets".to_owned(), 1)];
-        assert_eq!(query.tper_properties, expected);
+        let expected =
+            [("MaxComPacketSize", 66048), ("MaxPackets", 1), ("MaxMethods", 1), ("MaxSessions", 4)];
+        assert_eq!(query.tper_properties, expected.map(|(n, v)| (n.to_owned(), v)));
     }
 }

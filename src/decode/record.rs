@@ -5,7 +5,7 @@ use opal::spec::protocol;
 use opal::wire::print::{Direction, Message, Printer};
 use serde_json::{Map, Value};
 
-use super::detect::tokens_of_fragment;
+use super::detect::fragment;
 use super::{DecodeError, Input, Part, Report, Step, hex, query_text};
 
 pub(super) fn decode(text: &str) -> Result<Report, DecodeError> {
@@ -139,7 +139,7 @@ fn message(
     let bytes = hex_bytes(entry.get("hex")?.as_str()?, &what, report)?;
     let first_offset = entry.get("first_offset").and_then(Value::as_u64).unwrap_or(0);
     if first_offset > 0 {
-        return Some(printer.fragment(direction, tokens_of_fragment(&bytes, first_offset)));
+        return Some(fragment(printer, direction, &bytes, first_offset));
     }
     let protocol = entry.get("protocol").and_then(Value::as_u64).unwrap_or(protocol::TCG.into());
     let protocol = u8::try_from(protocol).ok()?;

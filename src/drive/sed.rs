@@ -129,7 +129,7 @@ impl<T: Transport> Drive for Sed<T> {
         ranges: &[RangeSpec],
         escrow: &mut dyn Escrow,
         progress: Progress<'_>,
-    ) -> Result<(), DriveError> {
+    ) -> Result<Vec<RangeReport>, DriveError> {
         provision::run(self, ranges, escrow, progress)
     }
 

@@ -43,9 +43,8 @@ pub(super) fn insert_key(
     id: KeyId,
     kind: Kind,
 ) -> Result<(), Error> {
-    tx.prepare_cached("INSERT INTO key (id, domain, kind) VALUES (?1, ?2, ?3)")?.execute(
-        params![id.as_bytes(), keys.scope().domain, kind.name()],
-    )?;
+    tx.prepare_cached("INSERT INTO key (id, domain, kind) VALUES (?1, ?2, ?3)")?
+        .execute(params![id.as_bytes(), keys.scope().domain, kind.name()])?;
     write_references(tx, keys, id)
 }
 
@@ -55,8 +54,7 @@ pub(super) fn key_kind(tx: &Transaction<'_>, keys: &EpochKeys, id: KeyId) -> Res
         .prepare_cached("SELECT domain, kind FROM key WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (domain, kind) =
-        row.ok_or_else(|| Error::Unknown { what: "key", name: id.to_string() })?;
+    let (domain, kind) = row.ok_or_else(|| Error::Unknown { what: "key", name: id.to_string() })?;
     let refused = |reason| Error::Refused { what: format!("key {id}"), reason };
     if domain != keys.scope().domain {
         return Err(refused(Refusal::Domain));
@@ -273,8 +271,7 @@ pub(super) fn peek_asset(tx: &Transaction<'_>, id: &str) -> Result<Option<Asset>
 
 /// All assets, not checked; a malformed row is an error of its own.
 pub(super) fn peek_assets(tx: &Transaction<'_>) -> Result<Vec<Result<Asset, Error>>, Error> {
-    let mut statement =
-        tx.prepare_cached("SELECT id, key, attributes FROM asset ORDER BY id")?;
+    let mut statement = tx.prepare_cached("SELECT id, key, attributes FROM asset ORDER BY id")?;
     let rows = statement.query_map([], asset_row)?.collect::<Result<Vec<_>, _>>()?;
     Ok(rows.into_iter().map(decode_asset).collect())
 }
@@ -439,8 +436,7 @@ fn decode_asset((id, key, encoded): AssetRow) -> Result<Asset, Error> {
         let count = d.map()?.unwrap_or(0);
         (0..count).map(|_| Ok((d.str()?.to_owned(), d.str()?.to_owned()))).collect()
     };
-    let refused =
-        || Error::Refused { what: format!("asset {id}"), reason: Refusal::Malformed };
+    let refused = || Error::Refused { what: format!("asset {id}"), reason: Refusal::Malformed };
     let decoded = decode().map_err(|_| refused())?;
     if attributes(&decoded) != encoded {
         return Err(refused());

@@ -122,8 +122,10 @@ pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Err
     }
     let directory = store.dir().to_owned();
     store.read(|tx| {
-        let (fleet, node): ([u8; 16], [u8; 16]) = tx
-            .query_row("SELECT fleet, node FROM lockbox", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (fleet, node): ([u8; 16], [u8; 16]) =
+            tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let unresolved = tx
             .prepare("SELECT owner, role FROM credential WHERE set_issued ORDER BY owner, role")?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?

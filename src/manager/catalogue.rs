@@ -22,7 +22,12 @@ pub struct Entry {
 /// The lockbox refuses.
 pub fn entries(lockbox: &Lockbox) -> Result<Vec<Entry>, ManagerError> {
     let mut drives: BTreeMap<String, Entry> = BTreeMap::new();
-    for asset in lockbox.assets()? {
+    let all = lockbox.assets()?;
+    for refused in &all.refused {
+        // One bad row never hides the others.
+        tracing::warn!("{refused}");
+    }
+    for asset in all.assets {
         let Some((target, range)) = parse(&asset) else { continue };
         let entry = drives
             .entry(target.serial.clone())

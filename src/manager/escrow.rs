@@ -150,9 +150,10 @@ impl Escrow for LockboxEscrow<'_> {
 
     fn stage(&mut self, role: Role) -> Result<Candidate, EscrowError> {
         if let Some(credential) = self.known(role)?
-            && let Some(staged) = credential.staged {
-                return self.candidate(&credential, staged);
-            }
+            && let Some(staged) = credential.staged
+        {
+            return self.candidate(&credential, staged);
+        }
         let pin = generate::pin().map_err(|error| refuse_other(Box::new(error)))?;
         let secret = generate::to_secret(&pin);
         let origin = lockbox::Origin::Generated;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a change would do, before it is done: sessions, methods, round trips, losses.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::drive::RangeSpec;
@@ -43,30 +45,26 @@ pub fn provision(ranges: &[RangeSpec]) -> Plan {
     if !ranges.is_empty() {
         admin.add("Get LockingInfo");
     }
-    let mut proof = Session::new("Locking SP as Admin1, with the new PIN");
-    let mut users: Vec<u16> = Vec::new();
+    let mut users: BTreeMap<u16, Session> = BTreeMap::new();
     for range in ranges {
         let name = name(range.number);
-        if !users.contains(&range.user) {
-            users.push(range.user);
-            proof.add(format!("Authenticate User{}, with the new PIN", range.user));
-        }
+        let user = range.user;
         admin.add(format!("Set {name}: {}lock-enabled, locked at power-off", place(range)));
         for what in ["see", "unlock reading of", "unlock writing of"] {
-            admin.add(format!("Set ACE: User{} may {what} {name}", range.user));
+            admin.add(format!("Set ACE: User{user} may {what} {name}"));
         }
-        admin.add(format!("Set C_PIN_User{}: a new PIN, escrowed before", range.user));
-        admin.add(format!("Set User{}: enabled", range.user));
-    }
-    for range in ranges {
-        let name = name(range.number);
+        let with = format!("Locking SP as User{user}, with the new PIN");
+        let proof = users.entry(user).or_insert_with(|| Session::new(&with));
         proof.add(format!("Get {name}"));
-        for what in ["see", "unlock reading of", "unlock writing of"] {
-            proof.add(format!("Get ACE: who may {what} {name}"));
-        }
+        proof.add(format!("Set {name}: its locks as they are"));
+    }
+    for user in users.keys() {
+        admin.add(format!("Set C_PIN_User{user}: a new PIN, escrowed before"));
+        admin.add(format!("Set User{user}: enabled"));
     }
     sessions.push(admin.end());
-    sessions.push(proof.end());
+    sessions.push(Session::new("Locking SP as Admin1, with the new PIN").end());
+    sessions.extend(users.into_values().map(Session::end));
     Plan { losses: losses(ranges), round_trips: count(&sessions), sessions }
 }
 

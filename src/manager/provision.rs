@@ -6,10 +6,11 @@ use opal::host::DataLoss;
 
 use super::{LockboxEscrow, ManagerError, Target, catalogue};
 use crate::drive::sed::Sed;
-use crate::drive::{Drive, DriveError, Progress, RangeSpec, Role};
+use crate::drive::{Drive, DriveError, Progress, RangeReport, RangeSpec, Role};
 use crate::lockbox::Lockbox;
 
-/// Provisions `ranges` on the drive and records them. Running it again finishes what was cut.
+/// Provisions `ranges` on the drive, records them, and returns them as read back. Running it again
+/// finishes what was cut.
 ///
 /// # Errors
 /// What went wrong; what was done stays done, with every PIN in the lockbox.
@@ -19,14 +20,14 @@ pub fn provision<T: Transport>(
     ranges: &[RangeSpec],
     lockbox: &Lockbox,
     progress: Progress<'_>,
-) -> Result<(), ManagerError> {
+) -> Result<Vec<RangeReport>, ManagerError> {
     for new in ranges {
         for old in catalogue::ranges(lockbox, target)? {
             conflict(&old, new)?;
         }
     }
     let mut escrow = LockboxEscrow::new(lockbox, target);
-    match drive.provision(ranges, &mut escrow, progress) {
+    let reports = match drive.provision(ranges, &mut escrow, progress) {
         Err(DriveError::Refused { role: Role::Sid }) if drive.is_factory()? => {
             Err(ManagerError::RevertedElsewhere { serial: target.serial.clone() })
         }
@@ -35,7 +36,7 @@ pub fn provision<T: Transport>(
     for range in ranges {
         catalogue::record(lockbox, target, range)?;
     }
-    Ok(())
+    Ok(reports)
 }
 
 /// Proves every credential and setting of the drive that the lockbox knows. Returns what is

@@ -40,10 +40,7 @@ fn a_pin_change_from_factory_to_settled() {
     assert!(sid.cycled_since_change(Some(5)));
     assert_eq!(lockbox.retire_superseded("S1", "SID").unwrap(), [0]);
     let gone = lockbox.credential_secret("S1", "SID", 0).err().unwrap();
-    assert!(
-        matches!(gone, Error::Journal { problem: JournalProblem::NoVersion(0), .. }),
-        "{gone}"
-    );
+    assert!(matches!(gone, Error::Journal { problem: JournalProblem::NoVersion(0), .. }), "{gone}");
     assert!(lockbox.credential_secret("S1", "SID", 1).unwrap().matches(pin(1).expose()));
     let keys = lockbox.keys().unwrap();
     let states: Vec<_> = keys[0].versions.iter().map(|v| v.state).collect();
@@ -61,8 +58,7 @@ fn owners_and_roles_do_not_mix() {
         lockbox.stage(owner, role, Kind::DrivePin, &secret, Origin::Generated).unwrap();
     }
     assert_eq!(lockbox.owners().unwrap(), ["S1", "S2"]);
-    let roles: Vec<_> =
-        lockbox.credentials("S1").unwrap().into_iter().map(|c| c.role).collect();
+    let roles: Vec<_> = lockbox.credentials("S1").unwrap().into_iter().map(|c| c.role).collect();
     assert_eq!(roles, ["Admin1", "SID"]);
     assert!(lockbox.credential_secret("S2", "User1", 1).unwrap().matches(pin(3).expose()));
     assert!(lockbox.credential("S3", "SID").unwrap().is_none());
@@ -221,9 +217,8 @@ fn no_file_holds_a_secret_or_the_passphrase() {
 fn destroyed_records_leave_no_sealed_bytes() {
     let (temp, lockbox) = file_box();
     lockbox.stage("S1", "SID", Kind::DrivePin, &pin(1), Origin::Generated).unwrap();
-    let sealed: Vec<u8> = raw(&lockbox)
-        .query_row("SELECT sealed FROM record", [], |row| row.get(0))
-        .unwrap();
+    let sealed: Vec<u8> =
+        raw(&lockbox).query_row("SELECT sealed FROM record", [], |row| row.get(0)).unwrap();
     let middle = sealed[sealed.len() - 60..].to_vec();
     assert!(any_file_holds(temp.path(), &middle));
     lockbox.forget("S1").unwrap();

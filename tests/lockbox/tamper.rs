@@ -152,10 +152,15 @@ fn asset_rows_and_their_set() {
         ("UPDATE asset SET attributes = x'a0' WHERE id = 'S1/range1'", Refusal::RowMac),
         ("UPDATE asset SET attributes = x'a000' WHERE id = 'S1/range1'", Refusal::Malformed),
         ("UPDATE asset SET attributes = x'bfff' WHERE id = 'S1/range1'", Refusal::Malformed),
-        ("UPDATE asset SET key = (SELECT key FROM credential WHERE owner = 'S2')
-          WHERE id = 'S1/range1'", Refusal::RowMac),
-        ("DELETE FROM mac WHERE subject = 'asset' AND id = CAST('S1/range1' AS BLOB)",
-         Refusal::RowMac),
+        (
+            "UPDATE asset SET key = (SELECT key FROM credential WHERE owner = 'S2')
+          WHERE id = 'S1/range1'",
+            Refusal::RowMac,
+        ),
+        (
+            "DELETE FROM mac WHERE subject = 'asset' AND id = CAST('S1/range1' AS BLOB)",
+            Refusal::RowMac,
+        ),
     ] {
         let (_temp, lockbox) = filled();
         assert_eq!(raw(&lockbox).execute(change, []).unwrap(), 1, "{change}");

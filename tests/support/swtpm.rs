@@ -161,15 +161,25 @@ impl Swtpm {
         self.command(0x8002, 0x182, &body);
     }
 
+    /// Sends one raw command past the recorder; gives the answer's code.
+    pub(crate) fn try_command(&self, tag: u16, code: u32, body: &[u8]) -> u32 {
+        let answer = self.raw(tag, code, body);
+        u32::from_be_bytes(answer[6..10].try_into().unwrap())
+    }
+
     /// Sends one raw command past the recorder; the answer's code must be success.
     pub(crate) fn command(&self, tag: u16, code: u32, body: &[u8]) -> Vec<u8> {
+        let answer = self.raw(tag, code, body);
+        assert_eq!(answer[6..10], [0; 4], "command {code:#x} failed: {:02x?}", &answer[6..10]);
+        answer
+    }
+
+    fn raw(&self, tag: u16, code: u32, body: &[u8]) -> Vec<u8> {
         let mut frame = tag.to_be_bytes().to_vec();
         frame.extend((10 + body.len() as u32).to_be_bytes());
         frame.extend(code.to_be_bytes());
         frame.extend(body);
-        let answer = self.shared.exchange(&frame).unwrap();
-        assert_eq!(answer[6..10], [0; 4], "command {code:#x} failed: {:02x?}", &answer[6..10]);
-        answer
+        self.shared.exchange(&frame).unwrap()
     }
 }
 

@@ -159,7 +159,7 @@ impl Printer {
         let com = match ComPacket::parse_prefix(data) {
             Ok(com) => com,
             Err(error) => {
-                notes.push(error.to_string());
+                notes.push(format!("truncated: {error}"));
                 let com_id = data.get(4..6).and_then(|b| b.try_into().ok()).map(u16::from_be_bytes);
                 return Body::ComPacketHeader { com_id };
             }
@@ -184,7 +184,7 @@ impl Printer {
                     notes.push("too many packets to show; the rest is left out".into());
                     break;
                 }
-                Err(error) => notes.push(error.to_string()),
+                Err(error) => notes.push(format!("truncated: {error}")),
             }
         }
         Body::ComPacket(ComPacketView {
@@ -226,7 +226,7 @@ impl Printer {
                     notes.push("too many sub-packets to show; the rest is left out".into());
                     break;
                 }
-                Err(error) => notes.push(error.to_string()),
+                Err(error) => notes.push(format!("truncated: {error}")),
             }
         }
         PacketView {

@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 use crate::drive::sed::Sed;
 use crate::drive::{Drive, Protection, RangeReport, RangeSpec};
 use crate::manager::plan::{self, Plan};
-use crate::manager::{self, LockboxEscrow, catalogue};
+use crate::manager::{self, catalogue};
 
 pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failure> {
     let (mut sed, target, holder) = context.device(&args.device)?.sed()?;
@@ -38,11 +38,10 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
 
     let progress = Progress::start();
     let mut step = |what: &str| progress.step(what);
-    manager::provision(&mut sed, &target, &ranges, &lockbox, &mut step)?;
+    let reports = manager::provision(&mut sed, &target, &ranges, &lockbox, &mut step)?;
     drop(progress);
     holder.reread_partitions();
 
-    let reports = sed.ranges(&mut LockboxEscrow::new(&lockbox, &target))?;
     let block_size = sed.geometry().block_size;
     let credentials = lockbox.credentials(&target.owner())?;
     context.print(&Provisioned {

@@ -68,29 +68,6 @@ pub(super) fn with_session<T: Transport, S: SecurityProvider, R>(
     Err(DriveError::Refused { role })
 }
 
-/// Authenticates a further role in an open session with its likeliest PIN. `false` proves nothing:
-/// a session of its own has to tell. Some drives do not take Authenticate there (quirk B6), and one
-/// that allows two authorities a session answers as to a wrong PIN (Core 2.01 §5.3.4.1.14.1).
-pub(super) fn also<S: SecurityProvider>(
-    session: &mut Session<'_, S>,
-    role: Role,
-    authority: Authority<S>,
-    escrow: &mut dyn Escrow,
-) -> Result<bool, DriveError> {
-    let candidates = escrow.candidates(role)?;
-    let Some(likeliest) = candidates.first() else {
-        return Err(DriveError::NoCredential { role });
-    };
-    escrow.attempt(role, likeliest.version)?;
-    match accepts(session, authority, &likeliest.pin)? {
-        Accepted::Yes => {
-            escrow.confirmed(role, likeliest.version)?;
-            Ok(true)
-        }
-        Accepted::No | Accepted::NoSuchForm => Ok(false),
-    }
-}
-
 /// What a drive says to Authenticate.
 pub(super) enum Accepted {
     /// The PIN is right.

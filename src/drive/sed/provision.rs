@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Provisioning, in four sessions:
+//! Provisioning, in five sessions:
 //!
 //! 1. Admin SP: MSID, become SID with it, new SID PIN, Activate;
 //! 2. Admin SP with the new PIN, which proves it;
 //! 3. Locking SP as Admin1 with the copy of SID's PIN: new Admin1 PIN, ranges, access, users;
-//! 4. Locking SP with the new PINs, which proves them: everything is read back.
+//! 4. Locking SP as Admin1 with the new PIN, which proves it;
+//! 5. Locking SP as each user with its new PIN, which proves it: the settings are read back.
 //!
 //! Each PIN is in the escrow before it is sent, so that a run that was cut anywhere is continued
 //! by the next one: what is already as it should be costs a look, not a change.
+
+use std::collections::BTreeSet;
 
 use opal::host::{Activation, Authority, BooleanExpr, Host, LockingSp};
 use opal::spec::ace::locking_sp as ace;
@@ -15,7 +18,7 @@ use opal::{Pin, Transport, Uid};
 
 use super::login::{self, Accepted, AdminSession, LockingSession};
 use super::{Sed, provisioned, verify};
-use crate::drive::{Candidate, DriveError, Escrow, Origin, Progress, RangeSpec, Role};
+use crate::drive::{Candidate, DriveError, Escrow, Origin, Progress, RangeReport, RangeSpec, Role};
 
 const ADMIN1: Role = Role::Admin(1);
 
@@ -25,7 +28,7 @@ pub(super) fn run<T: Transport>(
     ranges: &[RangeSpec],
     escrow: &mut dyn Escrow,
     progress: Progress<'_>,
-) -> Result<(), DriveError> {
+) -> Result<Vec<RangeReport>, DriveError> {
     for spec in ranges {
         check(drive, spec)?;
     }
@@ -59,9 +62,10 @@ pub(super) fn run<T: Transport>(
         )?;
     }
     progress("proving the PINs and reading everything back");
-    match verify::locking_sp(&mut drive.host, ranges, escrow)?.into_iter().next() {
+    let findings = verify::locking_sp(&mut drive.host, ranges, escrow)?;
+    match findings.wrong.into_iter().next() {
         Some(what) => Err(DriveError::NotKept { what }),
-        None => Ok(()),
+        None => Ok(findings.ranges),
     }
 }
 
@@ -227,13 +231,16 @@ fn configure(
         for ace in aces(spec.number) {
             session.set_ace(ace, &condition)?;
         }
-        set_user(&mut session, escrow, spec.user)?;
+    }
+    let users: BTreeSet<u16> = ranges.iter().map(|spec| spec.user).collect();
+    for user in users {
+        set_user(&mut session, escrow, user)?;
     }
     Ok(session.close()?)
 }
 
 /// The ACEs that let a user open a range: read its state, set its read lock, set its write lock.
-pub(super) fn aces(range: u16) -> [Uid; 3] {
+fn aces(range: u16) -> [Uid; 3] {
     [
         ace::locking_get(range),
         ace::locking_set_read_locked(range),
@@ -242,7 +249,7 @@ pub(super) fn aces(range: u16) -> [Uid; 3] {
 }
 
 /// Admins or this user.
-pub(super) fn opened_by(user: u16) -> BooleanExpr {
+fn opened_by(user: u16) -> BooleanExpr {
     BooleanExpr::any_of(&[Authority::<LockingSp>::ADMINS, Authority::user(user)])
 }
 

@@ -73,7 +73,8 @@ fn every_flipped_bit_is_refused() {
 fn each_part_is_refused_with_its_own_reason() {
     let record = seal(&keys(), &id(), &pin()).unwrap();
     let parts = Parts::parse(&record).unwrap();
-    let with = |change: &dyn Fn(&mut [u8; 32], &mut Vec<u8>, &mut Vec<u8>)| {
+    type Change = fn(&mut [u8; 32], &mut Vec<u8>, &mut Vec<u8>);
+    let with = |change: Change| {
         let (mut salt, mut commitment, mut sealed) =
             (*parts.salt, parts.commitment.to_vec(), parts.sealed.to_vec());
         change(&mut salt, &mut commitment, &mut sealed);
@@ -81,12 +82,12 @@ fn each_part_is_refused_with_its_own_reason() {
             Parts { header: parts.header, salt: &salt, commitment: &commitment, sealed: &sealed };
         reason(&parts.write())
     };
-    assert_eq!(with(&|salt, _, _| salt[0] ^= 1), Refusal::WrongKey);
-    assert_eq!(with(&|_, commitment, _| commitment[31] ^= 1), Refusal::WrongKey);
-    assert_eq!(with(&|_, _, sealed| sealed[0] ^= 1), Refusal::Altered);
-    assert_eq!(with(&|_, _, sealed| *sealed.last_mut().unwrap() ^= 1), Refusal::Altered);
-    assert_eq!(with(&|_, _, sealed| sealed.truncate(40)), Refusal::Length);
-    assert_eq!(with(&|_, commitment, _| commitment.truncate(16)), Refusal::Malformed);
+    assert_eq!(with(|salt, _, _| salt[0] ^= 1), Refusal::WrongKey);
+    assert_eq!(with(|_, commitment, _| commitment[31] ^= 1), Refusal::WrongKey);
+    assert_eq!(with(|_, _, sealed| sealed[0] ^= 1), Refusal::Altered);
+    assert_eq!(with(|_, _, sealed| *sealed.last_mut().unwrap() ^= 1), Refusal::Altered);
+    assert_eq!(with(|_, _, sealed| sealed.truncate(40)), Refusal::Length);
+    assert_eq!(with(|_, commitment, _| commitment.truncate(16)), Refusal::Malformed);
 }
 
 /// A header for exactly that scope and id, over a real record of another one: the named reason

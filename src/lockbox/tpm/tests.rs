@@ -96,7 +96,10 @@ impl Bench {
     }
 
     /// Holds a conversation with the pinned parent.
-    fn talk<T>(&mut self, talk: impl Fn(&mut conversation::Conversation) -> Result<T, TpmError>) -> T {
+    fn talk<T>(
+        &mut self,
+        talk: impl Fn(&mut conversation::Conversation) -> Result<T, TpmError>,
+    ) -> T {
         let parent = self.with(|_, place| notes::parent(place)).unwrap().unwrap();
         conversation::hold(&self.provider.config.tcti, &parent, talk).unwrap()
     }
@@ -193,9 +196,8 @@ fn a_label_gives_one_key() {
     assert_eq!(found, Some(made.key.clone()));
     assert!(bench.open(1, &made).unwrap().matches(made.nek.expose()));
     let nonce = b"a registrar's nonce";
-    let proof = bench
-        .with(|tpm, place| tpm.prove(place, &scope(1), &made.key, &made.blob, nonce))
-        .unwrap();
+    let proof =
+        bench.with(|tpm, place| tpm.prove(place, &scope(1), &made.key, &made.blob, nonce)).unwrap();
     assert_eq!(proof, crate::lockbox::EpochKeys::new(scope(1), made.nek).prove(nonce));
 }
 
@@ -520,7 +522,8 @@ fn damaged_notes_are_errors() {
     let made = bench.create(1);
     let good = bench.notes.clone();
     for name in good.0.keys() {
-        for bad in [vec![], vec![0x9f; 40], vec![0xff], good.0[name][..good.0[name].len() / 2].to_vec()]
+        for bad in
+            [vec![], vec![0x9f; 40], vec![0xff], good.0[name][..good.0[name].len() / 2].to_vec()]
         {
             bench.notes = good.clone();
             bench.notes.0.insert(name.clone(), bad);

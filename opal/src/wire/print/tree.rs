@@ -104,7 +104,7 @@ pub(super) fn read<'a>(data: &'a [u8], budget: &mut usize, fragment: bool) -> Tr
         add(&mut nodes, &mut open, node);
     }
     if problem.is_none() && !open.is_empty() {
-        problem = Some(format!("the tokens end inside {} open lists or names", open.len()));
+        problem = Some(format!("truncated: {} lists or names do not end", open.len()));
     }
     while let Some(frame) = open.pop() {
         add(&mut nodes, &mut open, frame.close(false));
