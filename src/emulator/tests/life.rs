@@ -271,7 +271,7 @@ pub(super) fn done(disk: &MemoryDisk, step: &Step) -> MemoryDisk {
     });
     let (status, _) = (step.act)(&drive, session.as_ref()).unwrap();
     assert_eq!(status, step.status, "{}", step.name);
-    drop(session);
+    let _ = session;
     drop(drive);
     disk.after_power_loss(Unsynced::Lost)
 }
