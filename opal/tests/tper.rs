@@ -5,6 +5,8 @@
 mod access;
 #[path = "tper/byte_tables.rs"]
 mod byte_tables;
+#[path = "tper/failing.rs"]
+mod failing;
 #[path = "tper/golden.rs"]
 mod golden;
 #[path = "tper/life_cycle.rs"]

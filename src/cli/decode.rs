@@ -14,7 +14,7 @@ use super::output::ErasedReport;
 use crate::decode::{self, Report};
 
 /// Read no more than this and a byte: `decode` refuses what is larger.
-const LIMIT: u64 = (64 << 20) + 1;
+const LIMIT: u64 = (16 << 20) + 1;
 
 /// Runs `decode`.
 pub(crate) fn run(context: &Context, args: &DecodeArgs) -> Result<Exit, Failure> {

@@ -179,7 +179,7 @@ impl Guest {
             memory: 512,
             network: false,
             script: String::new(),
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_secs(300),
             calls: None,
             accelerator: None,
         }
@@ -423,7 +423,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Limit for the script, counted from the first sign of userspace; 120 s unless told.
+    /// Limit for the script, counted from the first sign of userspace; 300 s unless told.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;

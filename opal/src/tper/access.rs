@@ -244,6 +244,11 @@ mod tests {
         assert!(!is(&[A], B) && !is(&[A], authority::ADMINS));
         assert!(is(&[authority::admin(3)], authority::ADMINS));
         assert!(!is(&[], authority::USERS) && !is(&[], Uid::NULL));
+        // A class within a class.
+        let mut sp = sp;
+        sp.set(authority::USERS, column::authority::CLASS, Cell::uid(authority::ADMINS));
+        assert!(is_authenticated(&sp, &[A], authority::ADMINS));
+        assert!(!is_authenticated(&sp, &[authority::admin(1)], authority::USERS));
     }
 
     #[test]

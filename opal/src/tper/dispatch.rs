@@ -166,7 +166,7 @@ impl<P: Platform> Machine<'_, P> {
     }
 
     fn session_stream(&mut self, tsn: u32, stream: &[u8], out: &mut Encoder) -> End {
-        if !self.tokens_fit(stream) {
+        if continues(stream) {
             return End::Aborted;
         }
         let mut reader = Reader::new(stream);
@@ -208,15 +208,6 @@ impl<P: Platform> Machine<'_, P> {
                 Err(Abort) => return End::Aborted,
             }
         }
-    }
-
-    /// No token is longer than MaxIndTokenSize and none is continued. Where the bytes are no tokens
-    /// is for the reader to find, after what stands before was done.
-    fn tokens_fit(&self, stream: &[u8]) -> bool {
-        let longest = self.profile.limits.max_token() as usize;
-        Tokens::new(stream)
-            .map_while(Result::ok)
-            .all(|t| t.size <= longest && !matches!(t.token, Token::Continued(_)))
     }
 
     fn session_call(&mut self, tsn: u32, found: Found<'_>, out: &mut Encoder) -> Result<(), Abort> {
@@ -282,6 +273,13 @@ impl<P: Platform> Machine<'_, P> {
         out.token(Token::EndTransaction).uint(u64::from(!committed));
         Ok(())
     }
+}
+
+/// Whether a byte string is sent in pieces, which we do not announce (ContinuedTokens). That tokens
+/// are no longer than MaxIndTokenSize follows from MaxComPacketSize. Where the bytes are no tokens
+/// is for the reader to find, after what stands before was done.
+fn continues(stream: &[u8]) -> bool {
+    Tokens::new(stream).map_while(Result::ok).any(|t| matches!(t.token, Token::Continued(_)))
 }
 
 /// Takes a call out of the stream. Only what makes it impossible to tell where the call ends is an
