@@ -90,7 +90,7 @@ impl Function {
     /// A write of one or two aligned dwords; others have no effect (NVMe Base 1.4 §3.1).
     pub(super) fn write_registers(self: &Arc<Self>, offset: u64, data: &[u8]) {
         let (dwords, rest) = data.as_chunks::<4>();
-        if offset % 4 != 0 || !rest.is_empty() || dwords.len() > 2 {
+        if !offset.is_multiple_of(4) || !rest.is_empty() || dwords.len() > 2 {
             return;
         }
         let mut state = self.lock();

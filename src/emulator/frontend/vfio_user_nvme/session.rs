@@ -366,7 +366,7 @@ impl Session {
         if command.dword(11) & 1 == 0 {
             return Err(Status::INVALID_FIELD);
         }
-        if command.qword(6) % prp::PAGE as u64 != 0 {
+        if !command.qword(6).is_multiple_of(prp::PAGE as u64) {
             return Err(status::PRP_OFFSET);
         }
         Ok((id, command.qword(6), last + 1))
