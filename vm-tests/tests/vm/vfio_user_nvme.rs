@@ -366,7 +366,6 @@ fn seabios_boots_from_the_drive_and_writes_to_it() {
 
 #[test]
 fn ovmf_lists_the_drive_among_its_boot_devices() {
-    let expected = "\"UEFI OPALBOX MEMORY DRIVE MEM0001 1\"";
-    let Some((_, said)) = started("vfio-nvme-ovmf", Firmware::Ovmf, expected) else { return };
-    assert!(said.contains("/NVMe(0x1,"), "{said}");
+    let Some((_, said)) = started("vfio-nvme-ovmf", Firmware::Ovmf, "/NVMe(0x1,") else { return };
+    assert!(said.contains("\"UEFI OPALBOX MEMORY DRIVE MEM0001 1\""), "{said}");
 }
