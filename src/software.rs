@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! (placeholder)
+//! Software encryption where a drive cannot encrypt: AES-XTS and the LUKS2 format on disk.
+
+pub mod xts;

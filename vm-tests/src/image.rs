@@ -20,11 +20,21 @@ pub(crate) const PACKAGES: &[&str] = &[
     "nvme-cli",
     "sedutil",
     "sg3-utils",
+    "util-linux",
 ];
 
 /// Programs taken from them; a trailing `*` takes all that begin so.
-pub(crate) const PROGRAMS: &[&str] =
-    &["cryptsetup", "dmsetup", "e2fsck", "mke2fs", "nvme", "sedutil-cli", "sfdisk", "sg_*"];
+pub(crate) const PROGRAMS: &[&str] = &[
+    "blkdiscard",
+    "cryptsetup",
+    "dmsetup",
+    "e2fsck",
+    "mke2fs",
+    "nvme",
+    "sedutil-cli",
+    "sfdisk",
+    "sg_*",
+];
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";

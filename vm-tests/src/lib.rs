@@ -24,6 +24,7 @@
 
 mod artifacts;
 mod cpio;
+mod emulator;
 mod error;
 mod firmware;
 mod guest;
@@ -36,6 +37,7 @@ mod serial;
 mod sources;
 
 pub use artifacts::{Artifacts, Kernel, QemuRelease};
+pub use emulator::{Emulator, FrontEnd};
 pub use error::Error;
 pub use firmware::{Firmware, boot_from_firmware};
 pub use guest::{Drive, Expectation, Guest, GuestBuilder, Outcome, Step};

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use self::fabrics::{Connect, Properties};
 use super::super::backend::Backend;
 use super::super::nvme::{Attachment, Controller, Status};
+use super::listen::Stop;
 
 /// In-capsule data of an I/O command: two pages, as admin commands may carry in any case.
 const IN_CAPSULE: u32 = 8192;
@@ -36,12 +37,12 @@ const WRITE_LIMIT: Duration = Duration::from_secs(30);
 pub struct Target {
     listener: TcpListener,
     shared: Arc<Shared>,
+    stop: Stop,
 }
 
-/// Acts on a running target from another thread.
+/// Drops the connections of a running target from another thread.
 #[derive(Clone)]
 pub struct Handle {
-    address: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -51,7 +52,6 @@ struct Shared {
     controllers: Mutex<HashMap<u16, Arc<Association>>>,
     next: Mutex<u16>,
     connections: AtomicUsize,
-    stopping: AtomicBool,
 }
 
 /// A host's controller: its admin queue, its I/O queues and what they share.
@@ -75,15 +75,16 @@ impl Target {
         subsystem: &str,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
+        // Readiness is waited for, so that a stop is noticed.
+        listener.set_nonblocking(true)?;
         let shared = Shared {
             backend,
             subsystem: subsystem.to_owned(),
             controllers: Mutex::default(),
             next: Mutex::new(0),
             connections: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
         };
-        Ok(Self { listener, shared: Arc::new(shared) })
+        Ok(Self { listener, shared: Arc::new(shared), stop: Stop::default() })
     }
 
     /// Where it listens; of use when bound to port 0.
@@ -94,30 +95,41 @@ impl Target {
         self.listener.local_addr()
     }
 
-    /// A handle on it.
-    ///
-    /// # Errors
-    /// As [`local_addr`](Self::local_addr).
-    pub fn handle(&self) -> io::Result<Handle> {
-        Ok(Handle { address: self.local_addr()?, shared: Arc::clone(&self.shared) })
+    /// A handle on its connections.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Serves until [`Handle::stop`].
+    /// A handle that ends [`run`](Self::run).
+    #[must_use]
+    pub fn stop_handle(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Serves until stopped, then drops every connection.
     ///
     /// # Errors
     /// The listening socket failed.
     pub fn run(&self) -> io::Result<()> {
-        loop {
-            let (stream, _) = match self.listener.accept() {
-                Ok(accepted) => accepted,
+        let result = self.accept();
+        self.handle().disconnect();
+        result
+    }
+
+    fn accept(&self) -> io::Result<()> {
+        use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        while self.stop.wait_readable(&self.listener)? {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
                 // The host gave up before it was accepted; the listener is fine.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error)
+                    if matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock) =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
-            if self.shared.stopping.load(Ordering::Acquire) {
-                return Ok(());
-            }
             let shared = Arc::clone(&self.shared);
             if shared.connections.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
                 shared.connections.fetch_sub(1, Ordering::AcqRel);
@@ -129,6 +141,7 @@ impl Target {
                 shared.connections.fetch_sub(1, Ordering::AcqRel);
             })?;
         }
+        Ok(())
     }
 }
 
@@ -145,14 +158,6 @@ impl Handle {
         for (_, association) in controllers {
             association.disconnect();
         }
-    }
-
-    /// Ends [`Target::run`] and drops every connection.
-    pub fn stop(&self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        self.disconnect();
-        // Wakes the accepting thread; if this fails it has ended.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
     }
 }
 
@@ -249,6 +254,7 @@ impl Association {
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(INITIALIZE_LIMIT))?;
     stream.set_write_timeout(Some(WRITE_LIMIT))

@@ -10,7 +10,8 @@ const READY: &str = "listening on 127.0.0.1:";
 fn memory_drive(test: &str) -> Option<(Service, Drive)> {
     match Program::find("memory_drive") {
         Ok(program) => {
-            let service = program.serve(&[SUBSYSTEM, "64"], READY).unwrap();
+            let service =
+                program.serve(&["64", "nvme-tcp", SUBSYSTEM, "127.0.0.1:0"], READY).unwrap();
             let port = service.ready_line().strip_prefix(READY).unwrap().parse().unwrap();
             Some((service, Drive::NvmeTcp { port, nqn: SUBSYSTEM.to_owned() }))
         }
@@ -44,7 +45,7 @@ step 'write zeroes' nvme write-zeroes /dev/nvme0n1 -n 1 -s 10240 -c 99
 refuse 'beyond the end' nvme read /dev/nvme0n1 -s 131072 -c 0 -z 512
 step 'file system' mkfs.ext4 -q /dev/nvme0n1
 step 'mount' mount -t ext4 /dev/nvme0n1 /mnt
-step 'copy' sh -c 'cp /tmp/data /mnt/ && umount /mnt && mount -t ext4 /dev/nvme0n1 /mnt && cmp /tmp/data /mnt/data && umount /mnt'
+step 'copy' sh -c 'cp /tmp/data /mnt/ && umount /mnt && mount -t ext4 /dev/nvme0n1 /mnt && test "$(md5sum </tmp/data)" = "$(md5sum </mnt/data)" && umount /mnt'
 step 'controller reset' nvme reset /dev/nvme0
 step 'after the reset' dd if=/dev/nvme0n1 of=/dev/null bs=1M count=1 iflag=direct
 step 'disconnect' nvme disconnect -n nqn.2026-01.example:memory
@@ -105,7 +106,7 @@ fn a_drive_that_loses_power_comes_back_on_its_own() {
         service.kill();
         let program = Program::find("memory_drive").map_err(|error| error.to_string())?;
         service = program
-            .serve(&[SUBSYSTEM, "64", &address], READY)
+            .serve(&["64", "nvme-tcp", SUBSYSTEM, &address], READY)
             .map_err(|error| error.to_string())?;
         Ok("back".to_owned())
     });

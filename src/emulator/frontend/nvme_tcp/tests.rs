@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Handle, Target};
+use super::{Handle, Stop, Target};
 use crate::emulator::backend::memory::MemoryDrive;
 
 const SUBSYSTEM: &str = "nqn.2026-01.example:unit";
@@ -16,6 +16,7 @@ const HOST: [u8; 16] = [0x11; 16];
 struct Served {
     drive: Arc<MemoryDrive>,
     handle: Handle,
+    stop: Stop,
     address: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
@@ -24,15 +25,16 @@ impl Served {
     fn start() -> Self {
         let drive = Arc::new(MemoryDrive::new(512, 8192));
         let target = Target::bind("127.0.0.1:0", drive.clone(), SUBSYSTEM).unwrap();
-        let (handle, address) = (target.handle().unwrap(), target.local_addr().unwrap());
+        let (handle, stop) = (target.handle(), target.stop_handle());
+        let address = target.local_addr().unwrap();
         let thread = Some(std::thread::spawn(move || target.run().unwrap()));
-        Self { drive, handle, address, thread }
+        Self { drive, handle, stop, address, thread }
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.handle.stop();
+        self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
     }
 }
