@@ -24,5 +24,8 @@ mod lab;
 #[path = "provision/life.rs"]
 mod life;
 
+#[path = "provision/verbs.rs"]
+mod verbs;
+
 #[path = "provision/round_trips.rs"]
 mod round_trips;
