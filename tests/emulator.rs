@@ -217,7 +217,7 @@ fn faults_happen_as_described() {
     let mut disk = SimTransport::connect(bench.path("sim")).unwrap();
     let mut block = vec![0x5A; 512];
     disk.write(0, &block).unwrap();
-    let mut control = |arguments: &[&str]| {
+    let control = |arguments: &[&str]| {
         let socket = bench.text("control");
         let mut all = vec!["control", &socket];
         all.extend(arguments);
