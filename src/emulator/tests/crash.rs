@@ -148,16 +148,13 @@ const ELSEWHERE: [&str; 3] = ["write media", "write the range", "power cycle"];
 #[test]
 fn a_power_cut_anywhere_in_a_life_leaves_before_or_after() {
     let mut disk = made();
-    let mut total = (0, 0);
     for step in LIFE {
         if !ELSEWHERE.contains(&step.name) {
             let (before, after) = torture(&disk, step);
-            assert!(after > 0, "{}: never took effect", step.name);
-            total = (total.0 + before, total.1 + after);
+            assert!(before > 0 && after > 0, "{}: {before} and {after}", step.name);
         }
         disk = done(&disk, step);
     }
-    assert!(total.0 > 80 && total.1 > 80, "{total:?}");
 }
 
 #[test]
