@@ -105,16 +105,16 @@ fn torture(disk: &MemoryDisk, step: &Step) -> (usize, usize) {
                 // Opening settles which state it is; the picture is of the disk after that.
                 drop(Drive::power_on(Box::new(survivor.clone())).expect(&at));
                 let now = picture(&survivor, &before);
+                assert!(now == old || now == new, "{at}: neither as before nor as after: {now:?}");
+                assert!(now == new || !answered, "{at}: answered and lost");
                 if now == new {
-                    as_after += 1;
                     let gone = destroyed(disk, &survivor);
                     let gone: Vec<&[u8]> = gone.iter().map(Vec::as_slice).collect();
                     assert_eq!(survivor.find(&gone), None, "{at}: something destroyed is there");
-                } else {
-                    assert_eq!(now, old, "{at}: neither as before nor as after");
-                    assert!(!answered, "{at}: answered and lost");
-                    as_before += 1;
                 }
+                // An unlock and the like leave no trace at the next power-on: both.
+                as_before += usize::from(now == old);
+                as_after += usize::from(now == new);
             }
             if finished {
                 assert!(answered, "{}: not cut and not answered", step.name);
@@ -189,7 +189,7 @@ fn table_writes_in_a_row(size: usize) {
     };
     let mut seen = BTreeSet::new();
     for after in 0..12 {
-        for torn in [0, 100, size / 2] {
+        for torn in [0, size / 2] {
             let disk = base.after_power_loss(Unsynced::Lost);
             let (image, stored) = Image::open(Box::new(disk.clone())).unwrap();
             let mut platform = DrivePlatform::new(Some(image), stored.vault, 1);
@@ -257,6 +257,6 @@ fn a_failed_write_stops_the_drive_until_a_power_cycle() {
 
 /// All, none, and some of what was not synced.
 fn modes(seed: u64) -> impl Iterator<Item = Unsynced> {
-    let mixed = (0..6).map(move |more| Unsynced::Mixed(seed * 7 + more));
+    let mixed = (0..3).map(move |more| Unsynced::Mixed(seed * 7 + more));
     [Unsynced::Kept, Unsynced::Lost].into_iter().chain(mixed)
 }
