@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The `opalbox` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    opalbox::cli::main()
+}

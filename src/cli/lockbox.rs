@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `opalbox lockbox …`: make, show and check the place where keys are kept.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{LockboxCommand, LockboxInitArgs, Provider};
+use super::context::Context;
+use super::exit::{Exit, Failure};
+use super::output::{Report, Table};
+use crate::lockbox::provider::ProviderConfig;
+use crate::lockbox::tpm::{BootFacts, PcrChoice, TpmConfig};
+use crate::lockbox::{self, Check, FileConfig, InitOptions, Lockbox, Severity, Status};
+
+/// Runs a `lockbox` command.
+pub(crate) fn run(context: &Context, command: LockboxCommand) -> Result<Exit, Failure> {
+    match command {
+        LockboxCommand::Init(args) => init(context, args),
+        LockboxCommand::Status => {
+            context.print(&Shown(context.lockbox()?.status()?))?;
+            Ok(Exit::Done)
+        }
+        LockboxCommand::Check => {
+            let check = context.lockbox()?.check()?;
+            let exit = if check.ok { Exit::Done } else { Exit::Lockbox };
+            context.print(&Checked(check))?;
+            Ok(exit)
+        }
+    }
+}
+
+fn init(context: &Context, args: LockboxInitArgs) -> Result<Exit, Failure> {
+    let provider = match args.provider {
+        Provider::Tpm => {
+            let pcrs = args.pcrs.map_or(PcrChoice::Default, PcrChoice::Given);
+            let tcti = context.tcti().cloned().unwrap_or_default();
+            let boot = BootFacts::probe(Path::new("/sys"));
+            let config = TpmConfig::choose(tcti, pcrs, boot, args.admin_pin)
+                .map_err(|error| lockbox::Error::Provider(error.into()))?;
+            ProviderConfig::Tpm(config)
+        }
+        Provider::File => ProviderConfig::File(FileConfig::default()),
+    };
+    let mut options = InitOptions::new(provider, context.prompt(args.secret));
+    options.domain = args.domain;
+    let lockbox = Lockbox::init(context.store(), options)?;
+    context.print(&Shown(lockbox.status()?))?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(Status);
+
+impl Report for Shown {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let status = &self.0;
+        writeln!(out, "Lockbox in  {}", status.directory.display())?;
+        match &status.provider {
+            ProviderConfig::Tpm(tpm) => {
+                writeln!(out, "Protected   by the TPM at {}, PCRs {}", tpm.tcti, tpm.pcrs)?;
+                let admin = if tpm.admin_pin { "set" } else { "none" };
+                writeln!(out, "Admin PIN   {admin}")?;
+            }
+            ProviderConfig::File(_) => writeln!(out, "Protected   by a passphrase")?,
+        }
+        let mut table = Table::new(&["DOMAIN", "EPOCH", "KEY TAG", "KEYS", "RECORDS", "ASSETS"]);
+        for domain in &status.domains {
+            table.row([
+                domain.name.clone(),
+                domain.epoch.to_string(),
+                domain.tag.chars().take(16).collect(),
+                domain.keys.to_string(),
+                domain.records.to_string(),
+                domain.assets.to_string(),
+            ]);
+        }
+        table.write(out)?;
+        for (owner, role) in &status.unresolved {
+            writeln!(out, "Unsettled   {owner} {role}: a change of its PIN was interrupted")?;
+        }
+        for warning in &status.warnings {
+            writeln!(out, "Warning     {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Checked(Check);
+
+impl Report for Checked {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let check = &self.0;
+        writeln!(
+            out,
+            "{} records opened, {} rows verified",
+            check.records_opened, check.rows_verified
+        )?;
+        for finding in &check.findings {
+            let word = match finding.severity {
+                Severity::Error => "ERROR",
+                Severity::Warning => "Warning",
+            };
+            writeln!(out, "{word}: {}\n  next: {}", finding.what, finding.advice)?;
+        }
+        if check.ok {
+            writeln!(out, "The lockbox is sound.")?;
+        }
+        Ok(())
+    }
+}

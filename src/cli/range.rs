@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `opalbox range …`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::args::{Access, RangeCommand, RangeCreateArgs, RangeSelection};
+use super::confirm;
+use super::context::{Context, require_serial};
+use super::drive::{Planned, range_table};
+use super::exit::{Exit, Failure};
+use super::output::Report;
+use super::progress::Progress;
+use crate::drive::{Drive, DriveError, Locks, RangeReport, RangeSpec};
+use crate::manager::{self, Changed, LockboxEscrow, catalogue, plan};
+
+/// Runs a `range` command.
+pub(crate) fn run(context: &Context, command: RangeCommand) -> Result<Exit, Failure> {
+    match command {
+        RangeCommand::Create(args) => create(context, &args),
+        RangeCommand::List(args) => list(context, &args.device),
+        RangeCommand::Lock(args) => set_locks(context, &args, true),
+        RangeCommand::Unlock(args) => set_locks(context, &args, false),
+    }
+}
+
+fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
+    let (mut sed, target, holder) = context.device(&args.device)?.sed()?;
+    require_serial(&target)?;
+    if args.range == 0 {
+        return Err(Failure::new(Exit::Usage, "the Global Range exists already")
+            .advise("`opalbox drive provision --range global` protects it"));
+    }
+    let extent = sed.geometry().parse(&args.extent).map_err(DriveError::Extent)?;
+    let user = args.user.unwrap_or(args.range);
+    let range = RangeSpec { number: args.range, extent: Some(extent), user };
+    if args.erasure.plan {
+        context.print(&Planned(plan::provision(&[range])))?;
+        return Ok(Exit::Done);
+    }
+    let lockbox = context.lockbox()?;
+    lockbox.unlock()?;
+    if !catalogue::ranges(&lockbox, &target)?.contains(&range) {
+        let losses = plan::losses(&[range]);
+        confirm::destruction(&target.serial, &losses, args.erasure.yes_erase.as_deref())?;
+    }
+    let _claim = holder.claim()?;
+    let progress = Progress::start();
+    manager::provision(&mut sed, &target, &[range], &lockbox, &mut |what| progress.step(what))?;
+    drop(progress);
+    report(context, &mut sed, &target, &lockbox)
+}
+
+fn list(context: &Context, name: &str) -> Result<Exit, Failure> {
+    let lockbox = context.lockbox()?;
+    let (mut sed, target, _) = context.device(name)?.sed()?;
+    report(context, &mut sed, &target, &lockbox)
+}
+
+fn report(
+    context: &Context,
+    sed: &mut crate::drive::sed::Sed<super::context::DrivePath>,
+    target: &manager::Target,
+    lockbox: &crate::lockbox::Lockbox,
+) -> Result<Exit, Failure> {
+    let ranges = sed.ranges(&mut LockboxEscrow::new(lockbox, target))?;
+    let block_size = sed.geometry().block_size;
+    context.print(&Ranges { serial: target.serial.clone(), ranges, block_size })?;
+    Ok(Exit::Done)
+}
+
+fn set_locks(context: &Context, args: &RangeSelection, locked: bool) -> Result<Exit, Failure> {
+    let lockbox = context.lockbox()?;
+    let (mut sed, target, holder) = context.device(&args.device)?.sed()?;
+    let change =
+        |which: Access| (args.access == Access::Both || args.access == which).then_some(locked);
+    let locks = Locks { read: change(Access::Read), write: change(Access::Write) };
+    let changed = manager::set_locks(&mut sed, &target, &args.ranges, locks, &lockbox)?;
+    if !locked {
+        holder.reread_partitions();
+    }
+    context.print(&LocksSet { serial: target.serial, locked, changed })?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Ranges {
+    serial: String,
+    ranges: Vec<RangeReport>,
+    block_size: u32,
+}
+
+impl Report for Ranges {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        range_table(out, &self.ranges, self.block_size)
+    }
+}
+
+#[derive(Serialize)]
+struct LocksSet {
+    serial: String,
+    locked: bool,
+    #[serde(flatten)]
+    changed: Changed,
+}
+
+impl Report for LocksSet {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let verb = if self.locked { "locked" } else { "unlocked" };
+        let names: Vec<String> = self.changed.ranges.iter().map(u16::to_string).collect();
+        writeln!(out, "{}: {verb} range {}", self.serial, names.join(", "))
+    }
+}

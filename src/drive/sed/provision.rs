@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Provisioning, in five sessions:
+//!
+//! 1. Admin SP: MSID, become SID with it, new SID PIN, Activate;
+//! 2. Admin SP with the new PIN, which proves it;
+//! 3. Locking SP as Admin1 with the copy of SID's PIN: new Admin1 PIN, ranges, access, users;
+//! 4. Locking SP as Admin1 with the new PIN, which proves it;
+//! 5. Locking SP as each user with its new PIN, which proves it: the settings are read back.
+//!
+//! Each PIN is in the escrow before it is sent, so that a run that was cut anywhere is continued
+//! by the next one: what is already as it should be costs a look, not a change.
+
+use std::collections::BTreeSet;
+
+use opal::host::{Activation, Authority, BooleanExpr, Host, LockingSp};
+use opal::spec::ace::locking_sp as ace;
+use opal::{Pin, Transport, Uid};
+
+use super::login::{self, Accepted, AdminSession, LockingSession};
+use super::{Sed, provisioned, verify};
+use crate::drive::{Candidate, DriveError, Escrow, Origin, Progress, RangeReport, RangeSpec, Role};
+
+const ADMIN1: Role = Role::Admin(1);
+
+/// See [`crate::drive::Drive::provision`].
+pub(super) fn run<T: Transport>(
+    drive: &mut Sed<T>,
+    ranges: &[RangeSpec],
+    escrow: &mut dyn Escrow,
+    progress: Progress<'_>,
+) -> Result<Vec<RangeReport>, DriveError> {
+    for spec in ranges {
+        check(drive, spec)?;
+    }
+    let activated = own_and_activate(drive, escrow, progress)?;
+    if ranges.is_empty() && activated {
+        // Activate copied SID's PIN to Admin1 (Opal 2.30 §5.1.1): that Admin1 accepts it in a
+        // fresh session proves SID's as well.
+        progress("setting Admin1's PIN");
+        let authority = Authority::admin(1);
+        login::with_session(
+            &mut drive.host,
+            ADMIN1,
+            authority,
+            escrow,
+            |session, escrow, with| {
+                confirm_sid(escrow)?;
+                replace_admin1(session, escrow, with)
+            },
+        )?;
+    } else {
+        progress("proving SID's PIN");
+        login::admin(&mut drive.host, escrow, |session, _, _| Ok(session.close()?))?;
+        progress("setting up the Locking SP");
+        let authority = Authority::admin(1);
+        login::with_session(
+            &mut drive.host,
+            ADMIN1,
+            authority,
+            escrow,
+            |session, escrow, with| configure(session, escrow, with, ranges),
+        )?;
+    }
+    progress("proving the PINs and reading everything back");
+    let findings = verify::locking_sp(&mut drive.host, ranges, escrow)?;
+    match findings.wrong.into_iter().next() {
+        Some(what) => Err(DriveError::NotKept { what }),
+        None => Ok(findings.ranges),
+    }
+}
+
+fn check<T: Transport>(drive: &Sed<T>, spec: &RangeSpec) -> Result<(), DriveError> {
+    if let Some(extent) = spec.extent {
+        drive.geometry.check(extent)?;
+    }
+    if spec.user == 0 || spec.user > drive.users() {
+        return Err(DriveError::Unsupported(format!(
+            "User{}: it has User1 to User{}",
+            spec.user,
+            drive.users()
+        )));
+    }
+    Ok(())
+}
+
+/// Takes ownership and activates the Locking SP, as far as that is not done. Returns whether it
+/// activated now.
+fn own_and_activate<T: Transport>(
+    drive: &mut Sed<T>,
+    escrow: &mut dyn Escrow,
+    progress: Progress<'_>,
+) -> Result<bool, DriveError> {
+    let active = drive.is_active();
+    if escrow.candidates(Role::Sid)?.is_empty() {
+        if active {
+            return Err(DriveError::Owned { evidence: "locking is active" });
+        }
+        if let Some(feature) = drive.discovery.block_sid() {
+            if feature.blocked {
+                return Err(DriveError::SidBlocked);
+            }
+            if feature.sid_changed {
+                return Err(DriveError::Owned { evidence: "SID's PIN is not the factory's" });
+            }
+        }
+        progress("taking ownership");
+        if take_ownership(&mut drive.host, escrow)? {
+            drive.refresh()?;
+            return expect_active(drive);
+        }
+    }
+    progress("taking ownership");
+    login::admin(&mut drive.host, escrow, |session, escrow, accepted| {
+        become_owner(session, escrow, accepted, active)
+    })?;
+    if active {
+        return Ok(false);
+    }
+    drive.refresh()?;
+    expect_active(drive)
+}
+
+fn expect_active<T: Transport>(drive: &Sed<T>) -> Result<bool, DriveError> {
+    if drive.is_active() {
+        return Ok(true);
+    }
+    Err(DriveError::NotKept { what: "the activation of locking".into() })
+}
+
+/// The whole first session on a factory-fresh drive. `false` if the drive wants the credential in
+/// StartSession; the MSID is in the escrow then.
+fn take_ownership<T: Transport>(
+    host: &mut Host<T>,
+    escrow: &mut dyn Escrow,
+) -> Result<bool, DriveError> {
+    let mut session = host.start().open()?;
+    let msid = session.msid()?;
+    let version = escrow.adopt(Role::Sid, Origin::FactoryMsid, &msid)?;
+    escrow.attempt(Role::Sid, version)?;
+    match login::accepts(&mut session, Authority::SID, &msid)? {
+        Accepted::Yes => {
+            escrow.confirmed(Role::Sid, version)?;
+            let accepted = Candidate { version, pin: msid, generated: false };
+            become_owner(session, escrow, &accepted, false)?;
+            Ok(true)
+        }
+        Accepted::No => {
+            escrow.refused(Role::Sid, version)?;
+            session.close()?;
+            Err(DriveError::Owned { evidence: "SID does not accept the factory's PIN" })
+        }
+        Accepted::NoSuchForm => {
+            session.close()?;
+            Ok(false)
+        }
+    }
+}
+
+/// As SID: replaces a PIN that is not ours, and activates the Locking SP.
+fn become_owner(
+    mut session: AdminSession<'_>,
+    escrow: &mut dyn Escrow,
+    accepted: &Candidate,
+    active: bool,
+) -> Result<(), DriveError> {
+    let staged;
+    let now = if accepted.generated {
+        accepted
+    } else {
+        staged = escrow.stage(Role::Sid)?;
+        escrow.about_to_set(Role::Sid)?;
+        session.set_pin(Authority::SID, &staged.pin)?;
+        &staged
+    };
+    if !active {
+        // Before Activate, whose answer may be lost.
+        escrow.adopt(ADMIN1, Origin::CopyOfSid(now.version), &now.pin)?;
+        session.activate(&Activation::default())?;
+    }
+    Ok(session.close()?)
+}
+
+/// SID's newest PIN is the drive's.
+fn confirm_sid(escrow: &mut dyn Escrow) -> Result<(), DriveError> {
+    match escrow.candidates(Role::Sid)?.first() {
+        Some(newest) => Ok(escrow.confirmed(Role::Sid, newest.version)?),
+        None => Err(DriveError::NoCredential { role: Role::Sid }),
+    }
+}
+
+fn replace_admin1(
+    mut session: LockingSession<'_>,
+    escrow: &mut dyn Escrow,
+    accepted: &Candidate,
+) -> Result<(), DriveError> {
+    set_admin1(&mut session, escrow, accepted)?;
+    Ok(session.close()?)
+}
+
+fn set_admin1(
+    session: &mut LockingSession<'_>,
+    escrow: &mut dyn Escrow,
+    accepted: &Candidate,
+) -> Result<(), DriveError> {
+    if accepted.generated {
+        return Ok(());
+    }
+    let staged = escrow.stage(ADMIN1)?;
+    escrow.about_to_set(ADMIN1)?;
+    Ok(session.set_pin(Authority::admin(1), &staged.pin)?)
+}
+
+/// The third session: Admin1's PIN, then each range, who may open it, and that user's PIN.
+fn configure(
+    mut session: LockingSession<'_>,
+    escrow: &mut dyn Escrow,
+    accepted: &Candidate,
+    ranges: &[RangeSpec],
+) -> Result<(), DriveError> {
+    set_admin1(&mut session, escrow, accepted)?;
+    let most = session.locking_info()?.max_ranges;
+    for spec in ranges {
+        if u64::from(spec.number) > most {
+            return Err(DriveError::Unsupported(format!(
+                "range {}: it has {most} beside the Global Range",
+                spec.number
+            )));
+        }
+        session.set_range(spec.number, &provisioned(spec))?;
+        let condition = opened_by(spec.user);
+        for ace in aces(spec.number) {
+            session.set_ace(ace, &condition)?;
+        }
+    }
+    let users: BTreeSet<u16> = ranges.iter().map(|spec| spec.user).collect();
+    for user in users {
+        set_user(&mut session, escrow, user)?;
+    }
+    Ok(session.close()?)
+}
+
+/// The ACEs that let a user open a range: read its state, set its read lock, set its write lock.
+fn aces(range: u16) -> [Uid; 3] {
+    [
+        ace::locking_get(range),
+        ace::locking_set_read_locked(range),
+        ace::locking_set_write_locked(range),
+    ]
+}
+
+/// Admins or this user.
+fn opened_by(user: u16) -> BooleanExpr {
+    BooleanExpr::any_of(&[Authority::<LockingSp>::ADMINS, Authority::user(user)])
+}
+
+/// Gives the user a PIN of ours, then enables it: never an enabled user with an empty PIN. Where
+/// it is in doubt which PIN the drive has, setting one again resolves it without guessing.
+fn set_user(
+    session: &mut LockingSession<'_>,
+    escrow: &mut dyn Escrow,
+    user: u16,
+) -> Result<(), DriveError> {
+    let role = Role::User(user);
+    let authority = Authority::user(user);
+    let known = escrow.candidates(role)?;
+    let settled = matches!(known.as_slice(), [only] if only.generated);
+    if !settled {
+        if known.is_empty() {
+            escrow.adopt(role, Origin::Empty, &Pin::default())?;
+        }
+        let staged = escrow.stage(role)?;
+        escrow.about_to_set(role)?;
+        session.set_pin(authority, &staged.pin)?;
+    }
+    Ok(session.set_enabled(authority, true)?)
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lockbox's promises, on real software TPMs, each test with its own.
+
+#[path = "support/swtpm.rs"]
+mod swtpm;
+
+#[path = "lockbox/support.rs"]
+mod support;
+
+#[path = "lockbox/crash.rs"]
+mod crash;
+
+#[path = "lockbox/facade.rs"]
+mod facade;
+
+#[path = "lockbox/tamper.rs"]
+mod tamper;
+
+#[path = "lockbox/tpm.rs"]
+mod tpm;
