@@ -42,6 +42,7 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let lockbox = context.lockbox()?;
+    holder.require_apart(lockbox.dir(), &target)?;
     lockbox.unlock()?;
     if !catalogue::ranges(&lockbox, &target)?.contains(&range) {
         let losses = plan::losses(&[range]);
