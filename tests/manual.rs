@@ -34,7 +34,7 @@ fn the_page_lists_every_exit_code() {
     let pages = opalbox::cli::manual::pages().unwrap();
     let (_, main) = pages.iter().find(|(name, _)| name == "opalbox.1").unwrap();
     for (_, meaning) in opalbox::cli::exit::Exit::ALL {
-        let in_roff = meaning.replace('-', "\\-");
+        let in_roff = meaning.replace('-', "\\-").replace('\'', "\\*(Aq");
         assert!(main.contains(&in_roff), "{meaning}");
     }
 }

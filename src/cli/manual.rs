@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use clap::builder::Resettable;
 use clap::{Command, CommandFactory};
 
 use super::args::Cli;
@@ -44,7 +45,7 @@ fn collect(
     let mut roff = Vec::new();
     let page = name.clone();
     // No date and no version in the file, so that it changes only when the command does.
-    clap_mangen::Man::new(command.name(page).version(""))
+    clap_mangen::Man::new(command.name(page).version(Resettable::Reset))
         .date("")
         .source("Opalbox")
         .manual("Opalbox")

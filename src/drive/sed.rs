@@ -10,9 +10,7 @@ mod verify;
 pub use tables::{Bytes, Table};
 
 use opal::Transport;
-use opal::host::{
-    AdminSp, Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes,
-};
+use opal::host::{Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes};
 use opal::wire::discovery::{Discovery, FeatureCode};
 
 use super::{
@@ -83,7 +81,10 @@ impl<T: Transport> Sed<T> {
     /// # Errors
     /// The PSID is refused, `loss` is for another drive, or the drive fails.
     pub fn psid_revert(&mut self, psid: &opal::Pin, loss: &DataLoss) -> Result<(), DriveError> {
-        self.host.psid_revert(psid, loss)?;
+        let mut rival = login::Rival::default();
+        while let Err(error) = self.host.psid_revert(psid, loss) {
+            rival.make_way(&mut self.host, error)?;
+        }
         self.expect_factory_state()
     }
 
@@ -150,11 +151,12 @@ impl<T: Transport> Sed<T> {
         if let Some(feature) = self.discovery.block_sid() {
             return Ok(!feature.sid_changed);
         }
-        let mut session = self.host.start::<AdminSp>().open()?;
-        let msid = session.msid()?;
-        let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
-        session.close()?;
-        Ok(matches!(accepted, login::Accepted::Yes))
+        login::anybody(&mut self.host, |mut session| {
+            let msid = session.msid()?;
+            let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
+            session.close()?;
+            Ok(matches!(accepted, login::Accepted::Yes))
+        })
     }
 
     fn refresh(&mut self) -> Result<(), DriveError> {

@@ -33,7 +33,7 @@ const STATE_VERSION: u64 = 1;
 /// Table writes up to this many bytes travel in the state itself, larger ones in the journal.
 const INLINE: usize = 512 << 10;
 /// Room for the TPer's rows and key records, and for inline writes.
-const SLOT_SIZE: u64 = 2 << 20;
+const SLOT_SIZE: u64 = 1 << 20;
 
 /// An open image. One process at a time has it.
 pub(super) struct Image {
