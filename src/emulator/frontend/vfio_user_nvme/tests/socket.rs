@@ -9,12 +9,13 @@ use std::thread::JoinHandle;
 
 use vfio_user::Client;
 
-use super::super::{Handle, Server};
+use super::super::{Handle, Server, Stop};
 use super::*;
 
 struct Served {
     drive: Arc<Slow>,
     handle: Handle,
+    stop: Stop,
     thread: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
 }
@@ -24,9 +25,9 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let drive = Slow::new();
         let server = Server::bind(&folder.path().join("s"), drive.clone(), "nqn.test").unwrap();
-        let handle = server.handle().unwrap();
+        let (handle, stop) = (server.handle(), server.stop_handle());
         let thread = Some(std::thread::spawn(move || server.run().unwrap()));
-        Self { drive, handle, thread, folder }
+        Self { drive, handle, stop, thread, folder }
     }
 
     fn path(&self) -> PathBuf {
@@ -48,7 +49,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.handle.stop();
+        self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
         assert!(!self.path().exists(), "the socket goes with its server");
     }
@@ -92,16 +93,16 @@ fn a_machine_maps_memory_enables_the_controller_and_hears_interrupts() {
     memory.read_exact_at(&mut page, 4 * PAGE).unwrap();
     assert_eq!(&page[24..44], b"OPALBOX MEMORY DRIVE");
 
-    served.handle.power_cycle();
+    served.handle.power_lost();
     let mut status = [0xFF; 4];
     client.region_read(BAR, 0x1C, &mut status).unwrap();
     assert_eq!(status, [0; 4]);
     client.reset().unwrap();
-    assert_eq!(served.resets(), [ResetKind::PowerCycle, ResetKind::Hardware]);
+    assert_eq!(served.resets(), [ResetKind::Hardware]);
     client.dma_unmap(BASE, 16 * PAGE).unwrap();
     drop(client);
-    served.until_resets(3);
-    assert_eq!(served.resets()[2], ResetKind::PowerCycle, "the machine is gone");
+    served.until_resets(2);
+    assert_eq!(served.resets()[1], ResetKind::PowerCycle, "the machine is gone");
     // The next machine is served.
     let mut client = Client::new(&served.path()).unwrap();
     client.region_read(CONFIG, 0, &mut id).unwrap();
@@ -143,4 +144,72 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     std::fs::write(&path, "precious").unwrap();
     assert!(Server::bind(&path, served.drive.clone(), "nqn.test").is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_server_ends_though_its_machine_stays() {
+    let served = Served::start();
+    let mut client = Client::new(&served.path()).unwrap();
+    client.region_write(CONFIG, 4, &[6, 0]).unwrap();
+    let drive = Arc::clone(&served.drive);
+    let from = Instant::now();
+    drop(served);
+    assert!(from.elapsed() < LIMIT);
+    assert_eq!(drive.drive.resets(), [ResetKind::PowerCycle]);
+    // What is left of it does nothing more.
+    set(&mut client, 0x14, &0x0046_0001_u32.to_le_bytes());
+    let mut status = [0xFF; 4];
+    client.region_read(BAR, 0x1C, &mut status).unwrap();
+    assert_eq!(status, [0; 4]);
+    client.reset().unwrap();
+    assert_eq!(drive.drive.resets(), [ResetKind::PowerCycle]);
+}
+
+#[test]
+fn a_drive_that_calls_back_when_it_loses_power_does_not_hang() {
+    struct CallsBack(MemoryDrive, std::sync::Mutex<Option<Handle>>);
+    impl Backend for CallsBack {
+        fn identity(&self) -> DriveIdentity {
+            self.0.identity()
+        }
+        fn if_send(&self, _: u8, _: u16, _: &[u8]) -> Result<(), CommandStatus> {
+            Ok(())
+        }
+        fn if_recv(&self, _: u8, _: u16, _: usize) -> Result<Vec<u8>, CommandStatus> {
+            Ok(Vec::new())
+        }
+        fn read(&self, lba: u64, data: &mut [u8]) -> Result<(), CommandStatus> {
+            self.0.read(lba, data)
+        }
+        fn write(&self, lba: u64, data: &[u8]) -> Result<(), CommandStatus> {
+            self.0.write(lba, data)
+        }
+        fn flush(&self) -> Result<(), CommandStatus> {
+            Ok(())
+        }
+        fn discard(&self, lba: u64, blocks: u64) -> Result<(), CommandStatus> {
+            self.0.discard(lba, blocks)
+        }
+        fn reset(&self, kind: ResetKind) {
+            self.0.reset(kind);
+            if let Some(handle) = &*self.1.lock().unwrap() {
+                handle.power_lost();
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let drive = Arc::new(CallsBack(MemoryDrive::new(512, 8), std::sync::Mutex::new(None)));
+    let server = Server::bind(&path, drive.clone(), "nqn.test").unwrap();
+    *drive.1.lock().unwrap() = Some(server.handle());
+    let stop = server.stop_handle();
+    let thread = std::thread::spawn(move || server.run().unwrap());
+    let mut client = Client::new(&path).unwrap();
+    client.reset().unwrap();
+    client.region_write(CONFIG, 0x68, &[0x10, 0xA8]).unwrap();
+    drop(client);
+    stop.stop();
+    thread.join().unwrap();
+    let expected = [ResetKind::Hardware, ResetKind::Hardware, ResetKind::PowerCycle];
+    assert_eq!(drive.0.resets(), expected);
 }
