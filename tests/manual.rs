@@ -24,7 +24,7 @@ fn pages_are_current() {
     let there: BTreeSet<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.starts_with("opalbox"))
+        .filter(|name| name.ends_with(".1"))
         .collect();
     assert_eq!(there, expected, "no page of a command that is gone");
 }

@@ -14,13 +14,16 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) {
     clap_complete::generate(shell, &mut command(), "opalbox", &mut &mut *out);
 }
 
-/// Every manual page of the command as (file name, roff).
+/// Every manual page of both commands as (file name, roff).
 ///
 /// # Errors
 /// Formatting failed.
 pub fn pages() -> std::io::Result<Vec<(String, String)>> {
     let mut pages = Vec::new();
     collect(command(), "opalbox".to_owned(), &mut pages)?;
+    let mut emulator = crate::emulator::cli::Cli::command().disable_help_subcommand(true);
+    emulator.build();
+    collect(emulator, "opal-emulator".to_owned(), &mut pages)?;
     Ok(pages)
 }
 
