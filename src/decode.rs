@@ -16,7 +16,7 @@ pub use query_text::{QueryText, TextFeature};
 use opal::wire::print::Message;
 
 /// Larger files are no captures of this protocol.
-const INPUT_MAX: usize = 64 << 20;
+const INPUT_MAX: usize = 16 << 20;
 
 /// What a file says.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,7 @@ pub fn decode(input: &[u8]) -> Result<Report, DecodeError> {
     let report = match core::str::from_utf8(input) {
         Ok(text) if text.trim_start().starts_with('{') => record::decode(text)?,
         Ok(text) if is_text(text) => from_hex(text)?,
-        _ => Report { parts: detect::messages(input, 0)?, ..Report::default() },
+        _ => detect::messages(input, 0)?,
     };
     if report.parts.is_empty() {
         return Err(DecodeError::Unrecognised(input.len()));
@@ -156,10 +156,8 @@ fn is_text(text: &str) -> bool {
 
 fn from_hex(text: &str) -> Result<Report, DecodeError> {
     let dump = hex::parse(text)?;
-    Ok(Report {
-        input: Input::Hex,
-        parts: detect::messages(&dump.bytes, dump.first_offset)?,
-        notes: dump.notes,
-        ..Report::default()
-    })
+    let mut report = detect::messages(&dump.bytes, dump.first_offset)?;
+    report.input = Input::Hex;
+    report.notes.splice(0..0, dump.notes);
+    Ok(report)
 }

@@ -4,6 +4,7 @@
 //! `docs/architecture.md` is the map: which layer may use which, and where a change belongs.
 
 pub mod cli;
+pub mod decode;
 pub mod device;
 pub mod drive;
 pub mod emulator;

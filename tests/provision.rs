@@ -27,5 +27,8 @@ mod life;
 #[path = "provision/odd.rs"]
 mod odd;
 
+#[path = "provision/verbs.rs"]
+mod verbs;
+
 #[path = "provision/round_trips.rs"]
 mod round_trips;

@@ -58,6 +58,12 @@ pub enum Error {
         /// Number of the column.
         column: u64,
     },
+    /// The same on Enterprise, where columns have names.
+    #[error("the drive does not show column {column}")]
+    NameNotShown {
+        /// Name of the column.
+        column: &'static str,
+    },
     /// The drive did not accept a credential: wrong PIN, disabled authority, or a block.
     #[error("the drive does not accept the PIN of authority {authority}")]
     NotAuthenticated {

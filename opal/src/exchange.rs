@@ -32,6 +32,7 @@ use crate::wire::packet::BLOCK;
 pub mod cells;
 pub mod columns;
 pub mod com_id;
+pub mod enterprise;
 mod listen;
 pub mod method;
 pub mod properties;

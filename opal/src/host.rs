@@ -114,6 +114,7 @@ mod access_control;
 mod admin_sp;
 mod byte_table;
 mod data_loss;
+mod enterprise;
 mod limits;
 mod locking_sp;
 mod provider;
@@ -124,6 +125,9 @@ pub use access_control::{BooleanExpr, Operand};
 pub use admin_sp::{Activation, CPin, LifeCycle};
 pub use byte_table::{TableInfo, WriteOptions};
 pub use data_loss::DataLoss;
+pub use enterprise::{
+    EnterpriseAdminSp, EnterpriseProvider, EnterpriseSession, EnterpriseSp, EnterpriseStart,
+};
 pub use limits::Limits;
 pub use locking_sp::{LockingInfo, MbrControl, RangeConfig, RangeState, ResetTypes};
 pub use provider::{
@@ -308,6 +312,11 @@ impl<T: Transport> Host<T> {
     /// Begins to open a session; the ComID comes from discovery if none is known.
     pub fn start<'p, S: SecurityProvider>(&mut self) -> Start<'_, 'p, S, ReadWrite> {
         Start::new(&mut self.transport, &mut self.link)
+    }
+
+    /// Begins to open a session with an SP of an Enterprise drive.
+    pub fn start_enterprise<'p, S: EnterpriseProvider>(&mut self) -> EnterpriseStart<'_, 'p, S> {
+        EnterpriseStart::new(&mut self.transport, &mut self.link)
     }
 
     /// GET_COMID: asks for a ComID of one's own and uses it.

@@ -8,6 +8,7 @@ pub mod ace;
 pub mod authority;
 pub mod c_pin;
 pub mod column;
+pub mod enterprise;
 pub mod locking;
 pub mod method;
 pub mod name;

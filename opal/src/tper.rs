@@ -17,11 +17,31 @@
 //! before the host can know.
 //!
 //! One TPer serves one caller at a time; put it behind a lock to share it.
+//!
+//! ```
+//! use opal::tper::{MemoryPlatform, Profile, Tper};
+//!
+//! let platform = MemoryPlatform::new(1, b"PSID0123456789ABCDEFGHIJKLMNOPQR");
+//! let mut tper = Tper::manufacture(Profile::opal2(), platform)?;
+//! # let request = [0; 512];
+//! let mut pending = tper.if_send(0x01, 0x1000, &request)?;
+//! if pending.changed() {
+//!     let state = pending.state();
+//!     // Write `state` and what the platform staged, flush, …
+//! }
+//! let effects = pending.effects().to_vec();
+//! pending.platform().apply(&effects);
+//! pending.commit();
+//! let answer = tper.if_recv(0x01, 0x1000, 2048)?;
+//! # assert_eq!(answer.len(), 20);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod data_path;
 pub mod memory;
 pub mod platform;
 pub mod profile;
+pub mod quirk;
 
 mod access;
 mod authenticate;
@@ -48,6 +68,7 @@ pub use platform::{
     Effect, Grants, Platform, RangeGrant, SessionId, TableGrant, Vault, VaultError,
 };
 pub use profile::{Profile, Ssc};
+pub use quirk::{Quirk, Quirks};
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -97,7 +118,7 @@ impl<P: Platform> Tper<P> {
             for authority in access::password_authorities(sp) {
                 let kept = [spec::authority::SID, spec::authority::PSID];
                 if !kept.contains(&authority) {
-                    platform.reset_pin(authority, &[])?;
+                    platform.reset_pin(authority, profile.factory_pin())?;
                 }
             }
         }
@@ -125,7 +146,7 @@ impl<P: Platform> Tper<P> {
             return Err(error.into());
         }
         platform.commit();
-        let admin_base = preset::admin_sp::opal2(&profile);
+        let admin_base = preset::admin_sp(&profile);
         Ok(Self { profile, platform, admin_base, inner, counters: Counters::default() })
     }
 

@@ -5,6 +5,10 @@
 mod access;
 #[path = "tper/byte_tables.rs"]
 mod byte_tables;
+#[path = "tper/enterprise.rs"]
+mod enterprise;
+#[path = "tper/failing.rs"]
+mod failing;
 #[path = "tper/golden.rs"]
 mod golden;
 #[path = "tper/life_cycle.rs"]
@@ -15,11 +19,15 @@ mod locking;
 mod pending;
 #[path = "tper/persistence.rs"]
 mod persistence;
+#[path = "tper/profiles.rs"]
+mod profiles;
 #[path = "tper/protocol.rs"]
 mod protocol;
 #[path = "tper/robustness.rs"]
 mod robustness;
 #[path = "tper/sessions.rs"]
 mod sessions;
+#[path = "tper/single_user.rs"]
+mod single_user;
 #[path = "tper/support.rs"]
 mod support;

@@ -127,7 +127,7 @@ impl Context {
                 Direction::Send => printer.sent(protocol, specific, data),
                 Direction::Recv => printer.received(protocol, specific, data),
             };
-            format!("{name}: {message}")
+            format!("{name}: {}", message.content())
         };
         Ok(Box::new(Trace::new(transport, file, print)))
     }

@@ -7,17 +7,17 @@ use opal::wire::packet::{BLOCK, COM_PACKET_HEADER, ComPacket, PACKET_HEADER, SUB
 use opal::wire::print::{Body, Direction, Message, Printer};
 use opal::wire::token::{Token, Tokens};
 
-use super::{DecodeError, Part};
+use super::{DecodeError, Part, Report};
 
 /// Protocol EF, ATA security.
 pub(super) const ATA_SECURITY: u8 = 0xEF;
 /// Headers in front of the tokens of the first sub-packet.
 const HEADERS: usize = COM_PACKET_HEADER + PACKET_HEADER + SUB_PACKET_HEADER;
 /// Most ComPackets taken from one file.
-const MESSAGES_MAX: usize = 4096;
+const MESSAGES_MAX: usize = 1024;
 
 /// Decodes bytes that begin at `first_offset` of whatever they are from.
-pub(super) fn messages(data: &[u8], first_offset: u64) -> Result<Vec<Part>, DecodeError> {
+pub(super) fn messages(data: &[u8], first_offset: u64) -> Result<Report, DecodeError> {
     let mut printer = Printer::new();
     if first_offset > 0 {
         return one(fragment(&mut printer, Direction::Receive, data, first_offset), data);
@@ -34,11 +34,11 @@ pub(super) fn messages(data: &[u8], first_offset: u64) -> Result<Vec<Part>, Deco
     }
 }
 
-fn one(message: Message, data: &[u8]) -> Result<Vec<Part>, DecodeError> {
+fn one(message: Message, data: &[u8]) -> Result<Report, DecodeError> {
     match &message.body {
         Body::Opaque => Err(DecodeError::Unrecognised(data.len())),
         Body::Tokens(items) if items.is_empty() => Err(DecodeError::Unrecognised(data.len())),
-        _ => Ok(vec![Part::Message(Box::new(message))]),
+        _ => Ok(Report { parts: vec![Part::Message(Box::new(message))], ..Report::default() }),
     }
 }
 
@@ -72,11 +72,7 @@ fn kind(data: &[u8]) -> Option<Kind> {
         return Some(Kind::AtaSecurity);
     }
     match data {
-        // A ComPacket begins with four reserved bytes and a ComID, a discovery answer with its
-        // length.
-        [0, 0, 0, 0, com_id @ ..] if com_id.get(..2).is_some_and(|id| id != [0, 0]) => {
-            Some(Kind::ComPackets)
-        }
+        _ if begins_com_packet(data) => Some(Kind::ComPackets),
         // All zero is how a drive without TCG may answer.
         [0, 0, 0, 0, ..] if data.len() >= 48 && data.iter().all(|b| *b == 0) => {
             Some(Kind::Discovery)
@@ -86,6 +82,11 @@ fn kind(data: &[u8]) -> Option<Kind> {
         [0xF0 | 0xF8 | 0xFA..=0xFC, ..] => Some(Kind::Tokens),
         _ => None,
     }
+}
+
+/// A ComPacket begins with four reserved bytes and a ComID, a discovery answer with its length.
+fn begins_com_packet(data: &[u8]) -> bool {
+    matches!(data, [0, 0, 0, 0, high, low, ..] if (*high, *low) != (0, 0))
 }
 
 /// Six reserved bytes, a count, and that many protocols in ascending order from 00.
@@ -105,31 +106,48 @@ fn is_ata_security(data: &[u8]) -> bool {
 }
 
 /// ComPackets one after the other, with or without padding to blocks between them.
-fn com_packets(printer: &mut Printer, data: &[u8]) -> Vec<Part> {
-    let mut parts = Vec::new();
+fn com_packets(printer: &mut Printer, data: &[u8]) -> Report {
+    let mut report = Report::default();
     let mut rest = data;
-    while kind(rest) == Some(Kind::ComPackets) && parts.len() < MESSAGES_MAX {
-        let Ok(com) = ComPacket::parse_prefix(rest) else {
-            let message = printer.received(protocol::TCG, 0, rest);
-            parts.push(Part::Message(Box::new(message)));
-            break;
+    while begins_com_packet(rest) && report.parts.len() < MESSAGES_MAX {
+        let (size, direction) = match ComPacket::parse_prefix(rest) {
+            Ok(com) => (COM_PACKET_HEADER + com.payload().len(), direction_of(&com)),
+            Err(_) => (rest.len(), Direction::Receive),
         };
-        let size = COM_PACKET_HEADER + com.payload().len();
         let bytes = rest.get(..size).unwrap_or(rest);
-        let message = match direction_of(&com) {
-            Direction::Send => printer.sent(protocol::TCG, com.com_id, bytes),
-            Direction::Receive => printer.received(protocol::TCG, com.com_id, bytes),
+        let com_id =
+            bytes.get(4..6).and_then(|id| id.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let message = match direction {
+            Direction::Send => printer.sent(protocol::TCG, com_id, bytes),
+            Direction::Receive => printer.received(protocol::TCG, com_id, bytes),
         };
-        parts.push(Part::Message(Box::new(message)));
-        let behind = rest.get(size..).unwrap_or_default();
-        let padded = size.next_multiple_of(BLOCK);
-        rest = if kind(behind) == Some(Kind::ComPackets) {
-            behind
-        } else {
-            rest.get(padded..).unwrap_or_default()
-        };
+        report.parts.push(Part::Message(Box::new(message)));
+        let at = data.len() - rest.len() + size;
+        rest = data.get(next_com_packet(data, at, size)..).unwrap_or_default();
     }
-    parts
+    if rest.iter().any(|b| *b != 0) {
+        report
+            .notes
+            .push(format!("{} bytes behind the last ComPacket are not decoded", rest.len()));
+    }
+    report
+}
+
+/// Where the next ComPacket may begin behind one of `size` bytes that ends at `end`: at once, or
+/// behind the zeros that fill a block or a buffer of several blocks, counted from the file's or the
+/// ComPacket's beginning.
+fn next_com_packet(data: &[u8], end: usize, size: usize) -> usize {
+    let is_packet = |at: &usize| begins_com_packet(data.get(*at..).unwrap_or_default());
+    let zeros = data.iter().skip(end).take_while(|byte| **byte == 0).count();
+    // A ComPacket itself begins with zeros: it may begin before they end.
+    [0, size, end]
+        .into_iter()
+        .flat_map(|from| {
+            let first = end + (from.next_multiple_of(BLOCK) - from);
+            (first..=end + zeros).step_by(BLOCK)
+        })
+        .find(is_packet)
+        .unwrap_or(end)
 }
 
 /// Who sent a ComPacket, told by its first tokens.
@@ -162,4 +180,67 @@ fn direction(tokens: &[u8]) -> Direction {
         return Direction::Receive;
     }
     Direction::Send
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opal::Uid;
+    use opal::wire::CallBuilder;
+    use opal::wire::packet::Envelope;
+
+    fn get() -> Vec<u8> {
+        CallBuilder::new(Uid::new(0x802, 1), method::GET).finish().to_vec()
+    }
+
+    fn packet(tokens: &[u8]) -> Vec<u8> {
+        Envelope { com_id: 0x1000, tsn: 0x1001, hsn: 1, ..Envelope::default() }
+            .wrap(tokens)
+            .to_vec()
+    }
+
+    #[test]
+    fn several_com_packets_with_and_without_padding() {
+        let answer = [0xF0, 0xF1, 0xF9, 0xF0, 1, 0, 0, 0xF1];
+        let mut data = packet(&get());
+        data.extend(packet(&answer));
+        data.resize(data.len().next_multiple_of(BLOCK), 0);
+        data.extend(packet(&[0xFA]));
+        data.resize(data.len().next_multiple_of(BLOCK), 0);
+        // The second one stands behind the first, not at a block: the first decides.
+        let report = messages(&data, 0).unwrap();
+        let text = report.to_string();
+        assert!(text.contains("answer to Locking_GlobalRange.Get: NOT_AUTHORIZED"), "{text}");
+        assert!(text.contains("IF-SEND") && text.contains("IF-RECV"), "{text}");
+        assert_eq!(report.notes, [] as [String; 0], "{text}");
+    }
+
+    #[test]
+    fn what_follows_is_told() {
+        let mut data = packet(&get());
+        data.extend(b"something else");
+        let report = messages(&data, 0).unwrap();
+        assert_eq!(report.notes, ["14 bytes behind the last ComPacket are not decoded"]);
+    }
+
+    /// Takes minutes where each block of zeros is looked at to its end.
+    #[test]
+    fn a_large_buffer_of_zeros() {
+        let mut data = packet(&get());
+        data.resize(8 << 20, 0);
+        assert_eq!(messages(&data, 0).unwrap().parts.len(), 1);
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(kind(&get()), Some(Kind::Tokens));
+        assert_eq!(kind(&packet(&get())), Some(Kind::ComPackets));
+        assert_eq!(kind(&[0, 0, 0, 0, 0, 0, 0, 3, 0, 1, 2, 0]), Some(Kind::Protocols));
+        assert_eq!(kind(&[0, 0x0E, 0, 1, 0, 1, 0xFF, 0xFE]), Some(Kind::AtaSecurity));
+        assert_eq!(kind(&[0, 0, 0, 0xD4, 0, 0, 0, 1]), Some(Kind::Discovery));
+        assert_eq!(kind(&[0; 512]), Some(Kind::Discovery));
+        assert_eq!(kind(b"\x7fELF\x02\x01"), None);
+        assert_eq!(kind(&[]), None);
+        assert!(messages(b"\x7fELF\x02\x01", 0).is_err());
+    }
 }

@@ -94,30 +94,29 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A text has offsets if its rows say so by a colon or by widths, or if the first groups of all
-/// rows count the bytes.
+/// A text has offsets if its rows say so by a colon, or if their first groups count the bytes:
+/// exactly, or at most where a different width sets them apart, for the characters behind the bytes
+/// may look like hex.
 fn has_offsets(rows: &[Row<'_>]) -> bool {
-    let hex: Vec<_> = rows.iter().filter(|row| !row.groups.is_empty() && !row.repeats).collect();
-    let mut counted = 0;
+    let hex: Vec<_> = rows.iter().filter(|row| !row.groups.is_empty()).collect();
+    if hex.iter().any(|row| row.colon) {
+        return true;
+    }
+    let [first, _, ..] = hex.as_slice() else {
+        return hex.iter().all(|row| row.may_have_offset() && row.offset() == Some(0));
+    };
+    let (mut exact, mut most) = (0, 0);
     for pair in hex.windows(2) {
         let [row, next] = pair else { continue };
         let (Some(offset), Some(next)) = (row.offset(), next.offset()) else { continue };
         let bytes = row.data().iter().map(|g| g.digits.len() / 2).sum::<usize>() as u64;
-        // Characters behind the bytes may look like hex: at least, not fewer.
-        if next > offset && next - offset <= bytes.max(1) {
-            counted += 1;
-        }
+        exact += usize::from(next.checked_sub(offset) == Some(bytes) && bytes > 0);
+        most += usize::from(next.checked_sub(offset).is_some_and(|n| (1..=bytes).contains(&n)));
     }
-    let colons = hex.iter().filter(|row| row.colon).count();
+    let pairs = hex.len() - 1;
     let widths = hex.iter().filter(|row| row.may_have_offset()).count();
-    if colons > 0 {
-        return true;
-    }
-    match hex.len() {
-        0 => false,
-        1 => widths == 1 && hex.iter().all(|row| row.offset() == Some(0)),
-        rows => counted * 2 >= rows - 1 && counted > 0 && widths + 1 >= counted,
-    }
+    let wide = first.groups.first().is_some_and(|group| group.digits.len() >= 4);
+    (2 * exact > pairs && (wide || pairs > 1)) || (2 * most > pairs && widths >= pairs)
 }
 
 fn with_offsets(rows: &[Row<'_>]) -> Result<Dump, DecodeError> {
@@ -289,10 +288,14 @@ mod tests {
             "\n  0000 00D4\t0000 0001  \n\n",
             "00 00 00 D4 ; length\n00 00 00 01 # version",
             "000\n000D400000001",
+            // The second row is no offset.
+            "00 00 00 D4\n00 00 00 01",
         ] {
             assert_eq!(bytes(text), [0, 0, 0, 0xD4, 0, 0, 0, 1], "{text}");
         }
         assert_eq!(bytes("fa"), [0xFA]);
+        // Rows that count by accident: bytes all the same.
+        assert_eq!(bytes("00 11 22 33\n03 44 55 66").len(), 8);
     }
 
     /// Rows as the common tools print them.

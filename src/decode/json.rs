@@ -177,6 +177,7 @@ fn descriptor(descriptor: &Descriptor) -> Value {
         "name": descriptor.code.name(),
         "version": descriptor.version(),
         "minor": descriptor.minor(),
+        "edition": descriptor.edition(),
         "length": descriptor.length,
         "missing_bytes": descriptor.missing(),
         "data": bytes(descriptor.data()),

@@ -4,7 +4,10 @@
 
 mod login;
 mod provision;
+mod tables;
 mod verify;
+
+pub use tables::{Bytes, Table};
 
 use opal::Transport;
 use opal::host::{Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes};
@@ -93,6 +96,56 @@ impl<T: Transport> Sed<T> {
     pub fn shows_factory_state(&self) -> bool {
         let changed = self.discovery.block_sid().map(|feature| feature.sid_changed);
         !self.is_active() && changed == Some(false)
+    }
+
+    /// Blocks SID until the next power cycle, and a hardware reset if `hardware_reset` says so:
+    /// nobody can then take or give up ownership. Does nothing on a drive that has its factory
+    /// PIN changed already.
+    ///
+    /// # Errors
+    /// The drive has no such feature, or refuses.
+    pub fn block_sid(&mut self, hardware_reset: bool) -> Result<(), DriveError> {
+        let Some(feature) = self.discovery.block_sid() else {
+            return Err(DriveError::Unsupported("Block SID".into()));
+        };
+        if feature.blocked {
+            return Ok(());
+        }
+        if feature.sid_changed {
+            return Err(DriveError::Unsupported(
+                "Block SID while it is owned: it protects factory-fresh drives".into(),
+            ));
+        }
+        self.host.block_sid(hardware_reset, false)?;
+        self.refresh()?;
+        if self.discovery.block_sid().is_some_and(|feature| feature.blocked) {
+            Ok(())
+        } else {
+            Err(DriveError::NotKept { what: "Block SID".into() })
+        }
+    }
+
+    /// Replaces the media key of `range`: all data in it is lost, its settings stay.
+    ///
+    /// # Errors
+    /// `loss` is for another drive, Admin1 is refused, or the drive fails or was interrupted.
+    pub fn erase_range(
+        &mut self,
+        range: u16,
+        loss: &DataLoss,
+        escrow: &mut dyn Escrow,
+    ) -> Result<(), DriveError> {
+        let role = Role::Admin(1);
+        let authority = login::locking_authority(role)?;
+        login::locking(&mut self.host, role, authority, escrow, |mut session, _| {
+            session.erase_range(range, loss)?;
+            Ok(session.close()?)
+        })?;
+        self.refresh()?;
+        if self.discovery.data_removal().is_some_and(|removal| removal.interrupted) {
+            return Err(DriveError::NotKept { what: "the erasure".into() });
+        }
+        Ok(())
     }
 
     /// Whether the drive has no owner: locking is inactive and SID has the factory's PIN. Where

@@ -14,7 +14,7 @@ use super::provider::{
     Capabilities, KeyRef, KeyState, Notes, Place, Prompt, Provider, ProviderConfig, ProviderError,
 };
 use super::store::{Store, StoreError};
-use super::tpm::TpmProvider;
+use super::tpm::{TpmProvider, TpmStatus};
 use super::{InitOptions, OpenOptions};
 
 /// A cache that is dropped as soon as the store's generation moves on.
@@ -88,6 +88,7 @@ const FIRST_EPOCH: u64 = 1;
 impl Keyring {
     /// Provisions the provider and the first epoch, or goes on where that stopped.
     pub(super) fn init(store: &mut Store, options: InitOptions) -> Result<Self, Error> {
+        let _alone = store.lock_init()?;
         let config = serde_json::to_string(&options.provider)
             .map_err(|error| Error::Input(format!("the provider's settings: {error}")))?;
         let mut identity = [0; 32];
@@ -206,6 +207,14 @@ impl Keyring {
         let domain = self.domain.clone();
         let row = store.read(|tx| epoch_row(tx, &domain))?;
         self.with_place(store, |provider, place| provider.as_dyn().state(place, &row.key))
+    }
+
+    /// What is noted about the TPM, if the provider is one.
+    pub(super) fn tpm_status(&mut self, store: &mut Store) -> Result<Option<TpmStatus>, Error> {
+        self.with_place(store, |provider, place| match provider {
+            Engine::Tpm(_) => TpmProvider::describe(place).map(Some),
+            Engine::File(_) => Ok(None),
+        })
     }
 
     pub(super) fn enroll(&mut self, store: &mut Store) -> Result<(), Error> {

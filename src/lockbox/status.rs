@@ -14,6 +14,7 @@ use super::keyring::Keyring;
 use super::provider::{Capabilities, KeyState, ProviderConfig};
 use super::record::RecordId;
 use super::store::{SCHEMA, Store};
+use super::tpm::TpmStatus;
 use super::{epoch, rows};
 
 /// A lockbox seen from outside.
@@ -31,6 +32,8 @@ pub struct Status {
     pub provider: ProviderConfig,
     /// What that provider can do.
     pub capabilities: Capabilities,
+    /// What it has in the TPM, if that is what protects it.
+    pub tpm: Option<TpmStatus>,
     /// Its domains.
     pub domains: Vec<DomainStatus>,
     /// Credentials whose last change is not settled, as (owner, role).
@@ -113,7 +116,7 @@ pub enum Severity {
     Warning,
 }
 
-pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Error> {
+pub(super) fn status(store: &mut Store, keyring: &mut Keyring) -> Result<Status, Error> {
     let capabilities = keyring.capabilities();
     let memory_locked = crate::secret::memory_locked();
     let mut warnings = capabilities.warnings.clone();
@@ -121,6 +124,7 @@ pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Err
         warnings.push(MEMORY.into());
     }
     let directory = store.dir().to_owned();
+    let tpm = keyring.tpm_status(store)?;
     store.read(|tx| {
         let (fleet, node): ([u8; 16], [u8; 16]) =
             tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
@@ -137,6 +141,7 @@ pub(super) fn status(store: &mut Store, keyring: &Keyring) -> Result<Status, Err
             node: hex(&node),
             provider: keyring.config().clone(),
             capabilities,
+            tpm,
             domains: domains(tx)?,
             unresolved,
             memory_locked,

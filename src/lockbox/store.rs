@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
@@ -61,6 +62,12 @@ impl Store {
         }
         store.check_format()?;
         Ok(store)
+    }
+
+    /// Keeps other processes from running `init` in the same directory meanwhile.
+    pub(super) fn lock_init(&self) -> Result<Flock<File>, Error> {
+        let dir = File::open(&self.dir).map_err(StoreError::io(&self.dir))?;
+        Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Busy.into())
     }
 
     /// Opens an existing store.

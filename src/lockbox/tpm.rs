@@ -6,8 +6,8 @@
 //! the boot state is one that the lockbox's signing key has approved. Overwriting the slot retires
 //! an epoch for good, copies of the store included.
 //!
-//! Each call is one conversation on a TPM connection of its own ([`conversation`]), and needs
-//! nothing but the provider's notes, so it can move to a child process as it is.
+//! Each call is a few conversations on TPM connections of their own, and needs nothing but the
+//! provider's notes, so it can move to a child process as it is.
 
 mod code;
 mod conversation;
@@ -61,6 +61,21 @@ impl TpmConfig {
     }
 }
 
+/// What the lockbox has in the TPM, from its notes; the TPM is not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TpmStatus {
+    /// Algorithms in use.
+    pub suite: Option<Suite>,
+    /// Persistent handle of the parent key, `0x81…`.
+    pub parent: Option<String>,
+    /// Approved boot states.
+    pub approved_states: usize,
+    /// NV indexes of the domains' key slots, `0x01…`.
+    pub slots: Vec<String>,
+    /// Whether an admin box holds the TPM's owner and lockout authorisations.
+    pub admin_box: bool,
+}
+
 /// See the module's text.
 pub(super) struct TpmProvider {
     config: TpmConfig,
@@ -74,6 +89,26 @@ impl TpmProvider {
     /// Uses another way to the same TPM.
     pub(super) fn reach_by(&mut self, tcti: Tcti) {
         self.config.tcti = tcti;
+    }
+
+    /// What is noted about the TPM.
+    pub(super) fn describe(place: &Place<'_>) -> Result<TpmStatus, ProviderError> {
+        let parent = notes::parent(place)?;
+        let (mut slots, mut approved_states) = (Vec::new(), 0);
+        for domain in notes::domains(place)? {
+            let generation = notes::domain(place, &domain)?.generation;
+            approved_states = notes::approvals(place, generation)?.len();
+            for number in slot::SLOTS {
+                slots.extend(notes::slot(place, &domain, number)?.map(|slot| handle(slot.handle)));
+            }
+        }
+        Ok(TpmStatus {
+            suite: parent.as_ref().map(|parent| parent.suite),
+            parent: parent.map(|parent| handle(parent.handle)),
+            approved_states,
+            slots,
+            admin_box: notes::admin_box(place)?.is_some(),
+        })
     }
 
     /// Approves the boot state measured now.
@@ -164,6 +199,10 @@ impl Provider for TpmProvider {
     }
 }
 
+fn handle(number: u32) -> String {
+    format!("{number:#010x}")
+}
+
 /// A [`KeyRef`] of this provider.
 struct Reference {
     domain: String,
@@ -180,11 +219,10 @@ impl Reference {
 
     fn parse(key: &KeyRef) -> Result<Self, TpmError> {
         let mut d = Decoder::new(&key.0);
-        let decode = || -> Result<Self, minicbor::decode::Error> {
+        let mut decode = || -> Result<Self, minicbor::decode::Error> {
             d.array()?;
             Ok(Self { domain: d.str()?.to_owned(), slot: d.u8()? })
         };
-        let mut decode = decode;
         decode().map_err(|_| TpmError::Notes("the key reference"))
     }
 }

@@ -301,3 +301,129 @@ pub(crate) fn raw(lockbox: &Lockbox) -> rusqlite::Connection {
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     connection
 }
+
+/// A store of format 1, written once and never again: it opens for ever.
+#[test]
+fn the_golden_store_opens() {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let (_temp, dir) = place();
+    std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+    let file = dir.join("lockbox.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    raw.execute_batch(include_str!("../../docs/formats/lockbox/store-1.sql")).unwrap();
+    drop(raw);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let lockbox = reopen(&dir);
+    let check = lockbox.check().unwrap();
+    assert!(check.ok, "{check:?}");
+    assert_eq!((check.records_opened, check.rows_verified), (3, 4));
+    let sid = lockbox.credential("WDC-0001", "SID").unwrap().unwrap();
+    assert_eq!((sid.active, sid.staged, sid.set_issued), (Some(0), Some(1), true));
+    let secret = |version| lockbox.credential_secret("WDC-0001", "SID", version).unwrap();
+    assert!(secret(0).matches(b"factory msid"));
+    assert!(secret(1).matches(&[b'B'; 32]));
+    let asset = lockbox.asset("WDC-0001/range1").unwrap().unwrap();
+    assert_eq!(asset.attributes["model"], "Golden Drive");
+    assert!(lockbox.key_secret(asset.key_id, 1).unwrap().matches(&[7; 64]));
+    lockbox.activate("WDC-0001", "SID", 1, None).unwrap();
+}
+
+/// Writes a new golden store to standard output; run by hand when the format changes:
+/// `cargo test --test lockbox golden_store_writer -- --ignored --nocapture`.
+#[test]
+#[ignore = "writes a fixture"]
+fn golden_store_writer() {
+    let (_temp, lockbox) = file_box();
+    let msid = Secret::from_slice(b"factory msid");
+    let (owner, role) = ("WDC-0001", "SID");
+    lockbox.stage(owner, role, Kind::DrivePin, &msid, Origin::FactoryMsid).unwrap();
+    lockbox.activate(owner, role, 0, Some(3)).unwrap();
+    lockbox.stage(owner, role, Kind::DrivePin, &pin(1), Origin::Generated).unwrap();
+    lockbox.mark_set_issued(owner, role).unwrap();
+    let dek = Secret::from_slice(&[7; 64]);
+    let key = lockbox.key_create(Kind::VolumeDek, &dek, Origin::Imported).unwrap();
+    let model = BTreeMap::from([("model".into(), "Golden Drive".into())]);
+    lockbox.asset_put("WDC-0001/range1", key, model).unwrap();
+    let raw = raw(&lockbox);
+    println!("PRAGMA application_id = {};", 0x4f50_4c42);
+    println!("PRAGMA user_version = 1;");
+    let mut schema =
+        raw.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").unwrap();
+    for sql in schema.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+        println!("{};", sql.unwrap());
+    }
+    for table in [
+        "lockbox",
+        "provider",
+        "domain",
+        "epoch",
+        "key",
+        "version",
+        "record",
+        "credential",
+        "asset",
+        "mac",
+    ] {
+        let mut rows = raw.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = rows.column_count();
+        let mut rows = rows.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values: Vec<String> = (0..columns)
+                .map(|n| match row.get_ref(n).unwrap() {
+                    rusqlite::types::ValueRef::Null => "NULL".into(),
+                    rusqlite::types::ValueRef::Integer(n) => n.to_string(),
+                    rusqlite::types::ValueRef::Real(_) => unreachable!(),
+                    rusqlite::types::ValueRef::Text(text) => {
+                        format!("'{}'", core::str::from_utf8(text).unwrap().replace('\'', "''"))
+                    }
+                    rusqlite::types::ValueRef::Blob(bytes) => {
+                        format!(
+                            "x'{}'",
+                            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+                        )
+                    }
+                })
+                .collect();
+            println!("INSERT INTO {table} VALUES ({});", values.join(", "));
+        }
+    }
+}
+
+/// Two processes that run init at once: one makes the lockbox, the other is told so.
+#[test]
+fn simultaneous_inits_make_one_lockbox() {
+    let (_temp, dir) = place();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let inits: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    Lockbox::init(&dir, InitOptions::new(file_provider(), Answers::right()))
+                })
+            })
+            .collect();
+        inits.into_iter().map(|init| init.join().unwrap()).collect()
+    });
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    for error in results.into_iter().filter_map(Result::err) {
+        assert!(matches!(error, Error::Exists(_) | Error::Store(_)), "{error}");
+    }
+    reopen(&dir).unlock().unwrap();
+}
+
+#[test]
+fn threads_may_share_one_lockbox() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let (_temp, lockbox) = file_box();
+    shared(&lockbox);
+    std::thread::scope(|scope| {
+        for n in 0..4_u8 {
+            let lockbox = &lockbox;
+            scope.spawn(move || {
+                let owner = format!("S{n}");
+                lockbox.stage(&owner, "SID", Kind::DrivePin, &pin(n), Origin::Generated).unwrap();
+                let secret = lockbox.credential_secret(&owner, "SID", 1).unwrap();
+                assert!(secret.matches(pin(n).expose()));
+            });
+        }
+    });
+}

@@ -137,6 +137,10 @@ fn a_pin_takes_the_owner_and_lockout_authorisations() {
     assert_ne!(clear(&tpm), 0);
     assert!(!lockbox.status().unwrap().warnings.iter().any(|w| w.contains("No administrator")));
     assert!(reopen(&dir).unlock().is_ok());
+    let status = lockbox.status().unwrap().tpm.unwrap();
+    assert!(status.admin_box);
+    assert_eq!(status.parent.as_deref(), Some("0x81010b01"));
+    assert_eq!((status.approved_states, status.slots.len()), (1, 2));
     let Some(tpm) = Swtpm::start() else { return };
     let (_temp, dir) = place();
     let lockbox = made(&dir, &tpm, false);

@@ -24,7 +24,9 @@
 
 mod artifacts;
 mod cpio;
+mod emulator;
 mod error;
+mod firmware;
 mod guest;
 mod image;
 mod modules;
@@ -33,8 +35,11 @@ mod programs;
 mod qemu;
 mod serial;
 mod sources;
+mod tpm;
 
 pub use artifacts::{Artifacts, Kernel, QemuRelease};
+pub use emulator::{Emulator, FrontEnd};
 pub use error::Error;
+pub use firmware::{Firmware, boot_from_firmware};
 pub use guest::{Drive, Expectation, Guest, GuestBuilder, Outcome, Step};
 pub use programs::{Program, Service, skip_at_home};

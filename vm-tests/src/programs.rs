@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::artifacts::target_folder;
 use crate::error::{Context as _, Error};
@@ -67,26 +67,27 @@ impl Program {
             .spawn()
             .context(format!("starting {}", self.path.display()))?;
         let output = child.stdout.take();
-        let mut service = Service { child, log, first: String::new() };
+        let mut service = Service { child, log, lines: Vec::new() };
         let (sender, receiver) = mpsc::channel();
-        let prefix = ready.to_owned();
         thread::spawn(move || {
             // Reads to the end, so that the service never blocks on a full pipe.
             for line in BufReader::new(output?).lines() {
                 let line = line.ok()?;
-                if line.starts_with(&prefix) {
-                    let _ = sender.send(line);
-                }
+                // Nobody listens once it is ready.
+                let _ = sender.send(line);
             }
             Some(())
         });
-        match receiver.recv_timeout(READY_LIMIT) {
-            Ok(line) => service.first = line,
-            Err(_) => {
-                let why = format!("no line {ready:?} within {READY_LIMIT:?}, or it ended");
-                let name = self.path.display().to_string();
-                let log = service.log();
-                return Err(Error::Service { name, why, log });
+        let deadline = Instant::now() + READY_LIMIT;
+        while !service.ready_line().starts_with(ready) {
+            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => service.lines.push(line),
+                Err(_) => {
+                    let why = format!("no line {ready:?} within {READY_LIMIT:?}, or it ended");
+                    let name = self.path.display().to_string();
+                    let log = service.log();
+                    return Err(Error::Service { name, why, log });
+                }
             }
         }
         Ok(service)
@@ -98,14 +99,20 @@ impl Program {
 pub struct Service {
     child: Child,
     log: tempfile::NamedTempFile,
-    first: String,
+    lines: Vec<String>,
 }
 
 impl Service {
     /// The line by which it said that it is ready.
     #[must_use]
     pub fn ready_line(&self) -> &str {
-        &self.first
+        self.lines.last().map_or("", String::as_str)
+    }
+
+    /// The line it printed, up to the ready one, that begins with `prefix`.
+    #[must_use]
+    pub fn line(&self, prefix: &str) -> Option<&str> {
+        self.lines.iter().map(String::as_str).find(|line| line.starts_with(prefix))
     }
 
     /// What it wrote to its standard error.

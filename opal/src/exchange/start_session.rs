@@ -3,7 +3,7 @@
 
 use super::method::conversation;
 use super::request::{self, StartSession};
-use super::{ComId, Exchange, SessionNumbers};
+use super::{ComId, Exchange, Request, SessionNumbers};
 use crate::Uid;
 use crate::error::Error;
 use crate::spec::method::SYNC_SESSION;
@@ -18,8 +18,13 @@ const FIRST_TSN: u32 = 4096;
 /// (`NOT_AUTHORIZED`: wrong PIN, disabled authority, or SID blocked).
 #[must_use]
 pub fn start_session(com_id: ComId, start: &StartSession<'_>) -> Exchange<SessionNumbers> {
-    let hsn = start.hsn;
-    conversation(com_id, SessionNumbers::CONTROL, request::start_session(start), move |tokens| {
+    start_session_with(com_id, start.hsn, request::start_session(start))
+}
+
+/// Starts a session with a StartSession of any form, which gives it the number `hsn`.
+#[must_use]
+pub fn start_session_with(com_id: ComId, hsn: u32, request: Request) -> Exchange<SessionNumbers> {
+    conversation(com_id, SessionNumbers::CONTROL, request, move |tokens| {
         let call = control_call("StartSession", tokens, SYNC_SESSION)?;
         let mut parameters = call.parameters;
         // Compared as values: a number sent in one byte may return in four (quirk B14).

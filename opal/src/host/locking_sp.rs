@@ -28,18 +28,18 @@ bitflags::bitflags! {
 }
 
 impl ResetTypes {
-    fn numbers(self) -> impl Iterator<Item = u64> {
+    pub(super) fn numbers(self) -> impl Iterator<Item = u64> {
         (0..u32::BITS).filter(move |n| self.bits() & (1 << n) != 0).map(u64::from)
     }
 
     /// Reads the list; an empty one is "never" (quirk D10). Numbers from 32 on are no resets.
     fn from_cells(cells: &Cells, column: u64) -> Result<Self, Error> {
-        let mut types = Self::empty();
-        for number in cells.uints(column)? {
-            let bit = u32::try_from(number).ok().and_then(|n| 1u32.checked_shl(n));
-            types |= Self::from_bits_retain(bit.unwrap_or(0));
-        }
-        Ok(types)
+        Ok(Self::from_numbers(cells.uints(column)?))
+    }
+
+    pub(super) fn from_numbers(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let bits = numbers.into_iter().filter_map(|n| 1u32.checked_shl(u32::try_from(n).ok()?));
+        Self::from_bits_retain(bits.fold(0, |types, bit| types | bit))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::spec::{authority, c_pin, locking, sp, table};
 mod sealed {
     pub trait Sealed {}
 }
+pub(super) use sealed::Sealed;
 
 /// A security provider: [`AdminSp`] or [`LockingSp`].
 pub trait SecurityProvider: sealed::Sealed + 'static {

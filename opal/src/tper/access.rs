@@ -127,10 +127,34 @@ pub(super) struct Openers {
     pub(super) authorities: Vec<Uid>,
 }
 
+/// The enabled authorities of an SP that have a password, each with the classes it is in.
+pub(super) struct Enabled(Vec<(Uid, [Option<Uid>; 2])>);
+
+impl Enabled {
+    pub(super) fn of(sp: &Provider) -> Self {
+        let enabled = password_authorities(sp)
+            .filter(|authority| sp.flag(*authority, column::authority::ENABLED))
+            .map(|authority| {
+                let class = sp.class_of(authority);
+                (authority, [class, class.and_then(|class| sp.class_of(class))])
+            });
+        Self(enabled.collect())
+    }
+
+    /// Those that `operand` stands for: itself, or the members of the class.
+    pub(super) fn within(&self, operand: Uid) -> impl Iterator<Item = Uid> {
+        self.0
+            .iter()
+            .filter(move |(uid, classes)| *uid == operand || classes.contains(&Some(operand)))
+            .map(|(uid, _)| *uid)
+    }
+}
+
 /// Collects the enabled authorities that ACEs name for `method` on `invoking`. An expression with
 /// And counts for each of its operands: better a key sealed to one too many than to one too few.
 pub(super) fn openers(
     sp: &Provider,
+    enabled: &Enabled,
     invoking: Uid,
     method: Uid,
     columns: core::ops::RangeInclusive<u64>,
@@ -146,23 +170,11 @@ pub(super) fn openers(
         anybody |= satisfies(sp, &[], *ace);
         for element in sp.expression(*ace) {
             if let Element::Authority(operand) = element {
-                found.extend(enabled_in(sp, *operand));
+                found.extend(enabled.within(*operand));
             }
         }
     }
     Openers { anybody, authorities: found.into_iter().collect() }
-}
-
-/// The enabled authorities that `operand` stands for: itself, or the members of the class.
-pub(super) fn enabled_in(sp: &Provider, operand: Uid) -> impl Iterator<Item = Uid> {
-    sp.rows_of(table::AUTHORITY)
-        .filter(move |(uid, row)| {
-            let password = row.get(&column::authority::OPERATION).and_then(Cell::as_uint)
-                == Some(OPERATION_PASSWORD);
-            let enabled = row.get(&column::authority::ENABLED).and_then(Cell::as_uint) == Some(1);
-            password && enabled && (*uid == operand || is_member(sp, *uid, operand))
-        })
-        .map(|(uid, _)| uid)
 }
 
 /// Every authority with a password, enabled or not.
@@ -190,7 +202,7 @@ mod tests {
     const B: Uid = authority::user(2);
 
     fn locking_sp() -> Provider {
-        preset::locking_sp::opal2(&Profile::opal2(), &LockingConfig::default())
+        preset::locking_sp(&Profile::opal2(), &LockingConfig::default())
     }
 
     #[test]
@@ -232,6 +244,11 @@ mod tests {
         assert!(!is(&[A], B) && !is(&[A], authority::ADMINS));
         assert!(is(&[authority::admin(3)], authority::ADMINS));
         assert!(!is(&[], authority::USERS) && !is(&[], Uid::NULL));
+        // A class within a class.
+        let mut sp = sp;
+        sp.set(authority::USERS, column::authority::CLASS, Cell::uid(authority::ADMINS));
+        assert!(is_authenticated(&sp, &[A], authority::ADMINS));
+        assert!(!is_authenticated(&sp, &[authority::admin(1)], authority::USERS));
     }
 
     #[test]
@@ -263,7 +280,8 @@ mod tests {
         let mut sp = locking_sp();
         let range = crate::spec::locking::range(1);
         let set = crate::spec::method::SET;
-        let found = openers(&sp, range, set, 7..=8);
+        let openers = |sp: &Provider, columns| openers(sp, &Enabled::of(sp), range, set, columns);
+        let found = openers(&sp, 7..=8);
         assert_eq!((found.anybody, found.authorities), (false, Vec::from([authority::admin(1)])));
 
         let ace = crate::spec::ace::locking_sp::locking_set_read_locked(1);
@@ -272,13 +290,13 @@ mod tests {
         for user in [2, 5] {
             sp.set(authority::user(user), column::authority::ENABLED, Cell::boolean(true));
         }
-        let found = openers(&sp, range, set, 7..=8);
+        let found = openers(&sp, 7..=8);
         let expected = [authority::admin(1), authority::user(2), authority::user(5)];
         assert_eq!((found.anybody, &found.authorities[..]), (false, &expected[..]));
-        assert_eq!(openers(&sp, range, set, 3..=4).authorities, [authority::admin(1)]);
+        assert_eq!(openers(&sp, 3..=4).authorities, [authority::admin(1)]);
 
         let open = Cell::Expression(Vec::from([Authority(B), Not]));
         sp.set(ace, column::ace::BOOLEAN_EXPR, open);
-        assert!(openers(&sp, range, set, 7..=8).anybody);
+        assert!(openers(&sp, 7..=8).anybody);
     }
 }

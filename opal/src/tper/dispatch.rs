@@ -18,6 +18,9 @@ use crate::wire::{ComPacket, Encoder, Packet, ParseError, Reader, Status, Token,
 /// Sub-packets taken in a packet; we announce MaxSubpackets = 1.
 const MAX_SUB_PACKETS: usize = 1;
 
+/// Bytes of an answer without results.
+const SMALLEST_ANSWER: usize = 8;
+
 /// Why a session's token stream cannot be read on.
 struct Abort;
 
@@ -118,7 +121,14 @@ impl<P: Platform> Machine<'_, P> {
                         if calls > self.profile.limits.max_methods {
                             break;
                         }
-                        out.raw(&methods::control::call(self, channel, found));
+                        let answer = methods::control::call(self, channel, found);
+                        let host = self.inner.channels.get(channel).map(|c| c.host)?;
+                        if out.as_bytes().len() + answer.len()
+                            > host.max_answer(&self.profile.limits)
+                        {
+                            break;
+                        }
+                        out.raw(&answer);
                     }
                     // Tokens that mean nothing here are passed over (Core 2.01 §3.2.2.4).
                     Ok(Some(_)) if reader.next("token").is_ok() => {}
@@ -156,7 +166,7 @@ impl<P: Platform> Machine<'_, P> {
     }
 
     fn session_stream(&mut self, tsn: u32, stream: &[u8], out: &mut Encoder) -> End {
-        if !self.tokens_fit(stream) {
+        if continues(stream) {
             return End::Aborted;
         }
         let mut reader = Reader::new(stream);
@@ -167,6 +177,10 @@ impl<P: Platform> Machine<'_, P> {
                 Ok(None) => return End::Open,
                 Err(_) => return End::Aborted,
             };
+            let needed = if next == Token::EndOfSession { 1 } else { SMALLEST_ANSWER };
+            if self.room(tsn, out) < needed {
+                return End::Aborted;
+            }
             let step = match next {
                 Token::Call => {
                     calls += 1;
@@ -196,24 +210,21 @@ impl<P: Platform> Machine<'_, P> {
         }
     }
 
-    /// No token is longer than MaxIndTokenSize and none is continued. Where the bytes are no tokens
-    /// is for the reader to find, after what stands before was done.
-    fn tokens_fit(&self, stream: &[u8]) -> bool {
-        let longest = self.profile.limits.max_token() as usize;
-        Tokens::new(stream)
-            .map_while(Result::ok)
-            .all(|t| t.size <= longest && !matches!(t.token, Token::Continued(_)))
-    }
-
     fn session_call(&mut self, tsn: u32, found: Found<'_>, out: &mut Encoder) -> Result<(), Abort> {
         let Some(session) = self.inner.sessions.iter().find(|s| s.tsn == tsn) else {
             return Err(Abort);
         };
-        let room =
-            session.host.max_answer(&self.profile.limits).saturating_sub(out.as_bytes().len());
         let longest = session.host.max_token();
-        out.raw(&methods::call(self, tsn, found, methods::Room { tokens: room, longest }));
+        let room = methods::Room { tokens: self.room(tsn, out), longest };
+        out.raw(&methods::call(self, tsn, found, room));
         Ok(())
+    }
+
+    /// Bytes of tokens that the host's buffer has left for this answer.
+    fn room(&self, tsn: u32, out: &Encoder) -> usize {
+        let session = self.inner.sessions.iter().find(|s| s.tsn == tsn);
+        let most = session.map_or(0, |s| s.host.max_answer(&self.profile.limits));
+        most.saturating_sub(out.as_bytes().len())
     }
 
     fn start_transaction(
@@ -262,6 +273,13 @@ impl<P: Platform> Machine<'_, P> {
         out.token(Token::EndTransaction).uint(u64::from(!committed));
         Ok(())
     }
+}
+
+/// Whether a byte string is sent in pieces, which we do not announce (ContinuedTokens). That tokens
+/// are no longer than MaxIndTokenSize follows from MaxComPacketSize. Where the bytes are no tokens
+/// is for the reader to find, after what stands before was done.
+fn continues(stream: &[u8]) -> bool {
+    Tokens::new(stream).map_while(Result::ok).any(|t| matches!(t.token, Token::Continued(_)))
 }
 
 /// Takes a call out of the stream. Only what makes it impossible to tell where the call ends is an

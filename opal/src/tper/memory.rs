@@ -81,6 +81,12 @@ impl MemoryPlatform {
         self.current.sessions.len()
     }
 
+    /// Whether some session holds what the PIN of `authority` opens.
+    #[must_use]
+    pub fn holds(&self, authority: Uid) -> bool {
+        self.current.sessions.values().any(|held| held.contains(&authority))
+    }
+
     /// Does what an owner does with [`Effect`]s.
     pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {

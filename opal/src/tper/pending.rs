@@ -76,6 +76,8 @@ impl<P: Platform> Pending<'_, P> {
             match open.iter().find(|s| s.id == id) {
                 Some(session) if session.authenticated.contains(&authority) => {}
                 Some(_) => platform.forget(id, authority),
+                None if before.sessions.iter().any(|s| s.id == id) => {}
+                // It began and ended with this command.
                 None => platform.close_session(id),
             }
         }

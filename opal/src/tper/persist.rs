@@ -43,10 +43,9 @@ const SID_AUTHENTICATED: u8 = 2;
 
 /// Tables at the factory.
 pub(super) fn factory(profile: &Profile, config: LockingConfig) -> Tables {
-    let Ssc::Opal2 = profile.ssc;
-    let base = preset::locking_sp::opal2(profile, &config);
+    let base = preset::locking_sp(profile, &config);
     Tables {
-        admin: preset::admin_sp::opal2(profile),
+        admin: preset::admin_sp(profile),
         locking: base.clone(),
         locking_base: base,
         config,
@@ -85,7 +84,13 @@ fn record(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
 
 fn fingerprint(profile: &Profile) -> Vec<u8> {
     let ssc = match profile.ssc {
+        Ssc::Opal1 => 1,
         Ssc::Opal2 => 2,
+        Ssc::Opalite => 3,
+        Ssc::Pyrite1 => 4,
+        Ssc::Pyrite2 => 5,
+        Ssc::Ruby => 6,
+        Ssc::Enterprise => 7,
     };
     let key = match profile.key_bits {
         KeyBits::Aes128 => 2,
@@ -220,8 +225,14 @@ fn read_layout(profile: &Profile, input: &mut Input<'_>) -> Result<LockingConfig
         return Err(StateError::OtherProfile("its DataStore tables are larger"));
     }
     let ranges = input.u16("the number of ranges in Single User Mode")?;
-    for _ in 0..ranges.min(profile.ranges + 1) {
-        config.single_user.push(input.u16("a range number")?);
+    for _ in 0..ranges {
+        let offset = input.offset;
+        let range = input.u16("a range number")?;
+        let ascends = config.single_user.last().is_none_or(|last| *last < range);
+        if range > profile.ranges || !ascends {
+            return Err(StateError::Damaged { offset, what: "ranges in Single User Mode" });
+        }
+        config.single_user.push(range);
     }
     Ok(config)
 }

@@ -20,7 +20,7 @@ pub use model::{
 pub use text::Content;
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::Uid;

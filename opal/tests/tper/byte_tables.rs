@@ -270,3 +270,27 @@ fn a_message_with_several_steps_counts_once() {
     assert_eq!(answer[56..68], expected);
     assert_eq!(bench.read_bytes(session, table::data_store(1), 0, 8).unwrap(), b"in one go");
 }
+
+#[test]
+fn a_token_longer_than_the_host_takes() {
+    let (mut bench, session) = admin(profile());
+    bench.end(session);
+    let properties = CallBuilder::new(sp::SESSION_MANAGER, method::PROPERTIES)
+        .with(|t| {
+            t.named(0, |t| {
+                t.list(|t| {
+                    for name in ["MaxComPacketSize", "MaxPacketSize"] {
+                        t.named_bytes(name.as_bytes(), |t| {
+                            t.uint(70_000);
+                        });
+                    }
+                });
+            });
+        })
+        .finish();
+    bench.tokens((0, 0), &properties);
+    let session = bench.start(sp::LOCKING, Some((authority::admin(1), b"owner"))).unwrap();
+    let store = table::data_store(1);
+    assert!(bench.read_bytes(session, store, 0, 1989).is_ok(), "1992 bytes with its header");
+    assert_eq!(bench.read_bytes(session, store, 0, 1990), Err(Status::RESPONSE_OVERFLOW));
+}

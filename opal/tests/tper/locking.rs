@@ -44,6 +44,8 @@ fn alignment_and_overlap() {
     // Overlap counts only between ranges in use.
     assert_eq!(try_bounds(1, 1003, 800), Ok(()));
     assert_eq!(try_bounds(2, 1003, 0), Ok(()));
+    assert_eq!(try_bounds(2, 1011, 0), Ok(()));
+    assert_eq!(try_bounds(1, 1003, 800), Ok(()), "over an empty range");
     assert_eq!(try_bounds(2, 1803, 8), Ok(()));
     assert_eq!(try_bounds(2, 1795, 8), bad);
     assert_eq!(try_bounds(2, 995, 8), Ok(()));
@@ -169,7 +171,7 @@ fn resets_lock_what_lists_them() {
     let mut profile = profile();
     profile.features.hardware_reset = true;
     let (mut bench, session) = set_up(profile);
-    let sets: [(u16, &[u64]); 4] = [(1, &[0]), (2, &[0, 3]), (3, &[0, 1]), (4, &[])];
+    let sets: [(u16, &[u64]); 4] = [(1, &[0]), (2, &[0, 3]), (3, &[0, 1]), (4, &[0, 1, 3])];
     for (number, set) in sets {
         let row = locking::range(number);
         bench.set_uint(session, row, &bounds(u64::from(number) * 4096, 4096)).unwrap();
@@ -186,7 +188,7 @@ fn resets_lock_what_lists_them() {
             })
             .unwrap();
     }
-    for bad in [&[1u64][..], &[3], &[0, 2], &[0, 4], &[0, 0], &[0, 99]] {
+    for bad in [&[][..], &[1], &[3], &[0, 2], &[0, 4], &[0, 0], &[0, 99]] {
         let result = bench.set(session, locking::range(1), |t| {
             t.named(9, |t| {
                 t.list(|t| {
@@ -211,16 +213,16 @@ fn resets_lock_what_lists_them() {
         assert_eq!(locked(bench), []);
     };
     bench.reset(Reset::Hardware);
-    assert_eq!(locked(&bench), [3]);
+    assert_eq!(locked(&bench), [3, 4]);
     assert_eq!(bench.tper.open_sessions(), 0);
     unlock(&mut bench);
     bench.reset(Reset::PowerCycle);
-    assert_eq!(locked(&bench), [1, 2, 3]);
+    assert_eq!(locked(&bench), [1, 2, 3, 4]);
     unlock(&mut bench);
     bench.power_cycle();
-    assert_eq!(locked(&bench), [1, 2, 3], "the same from what was persisted");
+    assert_eq!(locked(&bench), [1, 2, 3, 4], "the same from what was persisted");
     for number in 0..=8u16 {
-        let expected = !(1..=3).contains(&number);
+        let expected = !(1..=4).contains(&number);
         assert_eq!(bench.tper.platform().is_loaded(number), expected, "key of range {number}");
     }
     unlock(&mut bench);
@@ -246,6 +248,7 @@ fn tper_reset() {
     };
     set(&mut bench, locking::range(0), 9).unwrap();
     set(&mut bench, table::row::MBR_CONTROL_ROW, 3).unwrap();
+    set(&mut bench, locking::range(4), 9).unwrap();
     bench.set_uint(session, locking::range(0), &[(5, 1), (6, 1)]).unwrap();
     bench.set_uint(session, table::row::MBR_CONTROL_ROW, &[(1, 1), (2, 1)]).unwrap();
     bench.end(session);
@@ -262,6 +265,35 @@ fn tper_reset() {
     assert!(bench.tper.is_shadowing());
     assert_eq!(bench.tper.check_write(0, 8), WriteVerdict::Denied);
     assert!(matches!(bench.tper.check_read(0, 8), ReadVerdict::Serve(_)));
+    // Every row that lists it, also where locks are not enabled (Opal 2.30 §3.2.3 h).
+    let session = bench.start(sp::LOCKING, Some((authority::admin(1), b"owner"))).unwrap();
+    assert_eq!(bench.get_uint(session, locking::range(4), 7), 1);
+    assert_eq!(bench.get_uint(session, locking::range(5), 7), 0);
+}
+
+#[test]
+fn what_is_open_without_a_pin() {
+    let (mut bench, session) = set_up(profile());
+    let range = locking::range(1);
+    let open = |bench: &Bench| bench.tper.platform().grants().ranges[1].open;
+    // RLE, WLE, RL, WL: a power cycle locks what is enabled.
+    for (flags, expected) in [
+        ([0, 0, 0, 0], true),
+        ([0, 0, 1, 1], true),
+        ([1, 0, 1, 0], true),
+        ([0, 1, 0, 1], true),
+        ([1, 1, 0, 0], false),
+        ([1, 1, 1, 1], false),
+    ] {
+        let columns: Vec<(u64, u64)> = (5..=8).zip(flags).collect();
+        bench.set_uint(session, range, &columns).unwrap();
+        assert_eq!(open(&bench), expected, "{flags:?}");
+    }
+    use opal::spec::ace::locking_sp::locking_set_write_locked;
+    bench.set_ace(session, locking_set_write_locked(1), &[authority::ANYBODY]).unwrap();
+    assert!(open(&bench), "anybody may unlock it");
+    bench.set_ace(session, locking_set_write_locked(1), &[authority::ADMINS]).unwrap();
+    assert!(!open(&bench));
 }
 
 #[test]

@@ -39,7 +39,9 @@ const STEPS: &[Step] = &[
     |b, s| {
         b.set(s, locking::range(0), |t| {
             t.named(9, |t| {
-                t.list(|_| {});
+                t.list(|t| {
+                    t.uint(0).uint(3);
+                });
             });
         })
         .unwrap();
@@ -123,14 +125,13 @@ fn bytes_that_are_no_state() {
     let restore = |profile, state: &[u8]| restore(profile, &open, state);
     assert!(restore(profile(), &[]).is_err());
     // Cut anywhere but between records, it is damaged; nothing panics.
-    let cuts = (0..state.len()).filter(|cut| restore(profile(), &state[..*cut]).is_err()).count();
-    assert!(cuts > state.len() * 9 / 10);
-    for at in 0..state.len() {
-        for bit in [1 << (at % 8)] {
-            let mut damaged = state.clone();
-            damaged[at] ^= bit;
-            let _ = restore(profile(), &damaged);
-        }
+    let tries: Vec<usize> = (0..state.len()).step_by(5).collect();
+    let cuts = tries.iter().filter(|cut| restore(profile(), &state[..**cut]).is_err()).count();
+    assert!(cuts > tries.len() * 9 / 10);
+    for at in tries {
+        let mut damaged = state.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let _ = restore(profile(), &damaged);
     }
     let mut newer = state.clone();
     newer[9] = 9;

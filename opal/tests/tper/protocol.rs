@@ -350,3 +350,28 @@ fn counters() {
     bench.tper.reset_counters();
     assert_eq!(bench.tper.counters(), opal::tper::Counters::default());
 }
+
+#[test]
+fn an_answer_never_outgrows_the_hosts_buffer() {
+    let mut profile = profile();
+    profile.limits.max_methods = 10_000;
+    let mut bench = Bench::new(profile);
+    let properties = CallBuilder::new(sp::SESSION_MANAGER, method::PROPERTIES).finish();
+    let random = CallBuilder::new(sp::THIS_SP, method::RANDOM)
+        .with(|t| {
+            t.uint(32);
+        })
+        .finish();
+    let transaction = [0xFB, 0x00, 0xFC, 0x00].repeat(4000);
+    for (control, stream) in
+        [(true, properties.repeat(100)), (false, random.repeat(500)), (false, transaction)]
+    {
+        let session = bench.start(sp::ADMIN, None).unwrap();
+        let (tsn, hsn) = if control { (0, 0) } else { (session.tsn, HSN) };
+        let envelope = Envelope { com_id: COM_ID, tsn, hsn, ..Envelope::default() };
+        let answer = bench.exchange(&envelope.wrap(&stream));
+        assert!((1000..=2048).contains(&answer.len()), "{} bytes", answer.len());
+        assert_eq!(bench.tper.open_sessions(), usize::from(control));
+        bench.reset(opal::tper::Reset::Hardware);
+    }
+}

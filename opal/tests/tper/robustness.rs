@@ -13,7 +13,7 @@ use crate::support::{Bench, COM_ID, HSN, profile};
 /// A drive in the middle of things, with a session of Admin1, cheap to copy.
 fn busy() -> (Bench, u32) {
     let mut profile = profile();
-    profile.ranges = 8;
+    profile.features.single_user_mode = true;
     profile.limits.max_authentications = 8;
     profile.limits.max_sessions = 3;
     profile.limits.max_methods = 3;
@@ -93,6 +93,7 @@ fn any_method() -> impl Strategy<Value = opal::Uid> {
         method::REVERT_SP,
         method::ACTIVATE,
         method::ERASE,
+        method::REACTIVATE,
         method::CREATE_ROW,
     ])
 }

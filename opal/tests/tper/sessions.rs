@@ -9,10 +9,13 @@ use opal::wire::Status;
 
 use crate::support::{Bench, HSN, MSID, PSID, profile};
 
+/// An authority and the PIN it gives.
+type Who = Option<(Uid, &'static [u8])>;
+
 #[test]
 fn which_sessions_open() {
     let mut bench = Bench::opal2();
-    let refusals: &[(Uid, Option<(Uid, &[u8])>, Status)] = &[
+    let refusals: &[(Uid, Who, Status)] = &[
         (sp::LOCKING, None, Status::INVALID_PARAMETER),
         (Uid::new(0x205, 9), None, Status::INVALID_PARAMETER),
         (sp::ADMIN, Some((authority::SID, b"wrong")), Status::NOT_AUTHORIZED),
@@ -27,7 +30,7 @@ fn which_sessions_open() {
     for (sp, who, status) in refusals {
         assert_eq!(bench.start(*sp, *who).unwrap_err(), *status, "{sp} {who:?}");
     }
-    let good: &[Option<(Uid, &[u8])>] = &[
+    let good: &[Who] = &[
         None,
         Some((authority::ANYBODY, b"ignored")),
         Some((authority::SID, MSID)),
@@ -282,4 +285,65 @@ fn the_sid_reads_its_own_row() {
     assert_eq!(bench.authenticate(session, authority::SID, Some(MSID)), Ok(true));
     let cells = bench.get(session, c_pin::SID, 0..=0).unwrap();
     assert_eq!(cells[0].1, [&[0xA8][..], &c_pin::SID.to_bytes()].concat());
+}
+
+#[test]
+fn an_aborted_transaction_takes_back_authentication() {
+    let mut profile = profile();
+    profile.limits.max_authentications = 3;
+    profile.try_limits.others = 3;
+    let mut bench = Bench::activated(profile, b"owner");
+    let (session, admin) = (bench.start(sp::LOCKING, None).unwrap(), authority::admin(1));
+    let ids = (session.tsn, HSN);
+    bench.tokens(ids, &[0xFB, 0]);
+    assert_eq!(bench.authenticate(session, admin, Some(b"wrong")), Ok(false));
+    assert_eq!(bench.authenticate(session, admin, Some(b"owner")), Ok(true));
+    assert!(bench.enable(session, authority::user(1)).is_ok());
+    assert!(bench.tper.platform().holds(admin));
+    bench.tokens(ids, &[0xFC, 1]);
+    assert!(!bench.tper.platform().holds(admin));
+    assert_eq!(bench.enable(session, authority::user(1)), Err(Status::NOT_AUTHORIZED));
+
+    // One made before the transaction stays; wrong PINs are never taken back.
+    assert_eq!(bench.authenticate(session, admin, Some(b"owner")), Ok(true));
+    bench.tokens(ids, &[0xFB, 0]);
+    assert_eq!(bench.authenticate(session, admin, Some(b"wrong")), Ok(false));
+    bench.tokens(ids, &[0xFC, 1]);
+    assert_eq!(bench.get_uint(session, c_pin::admin(1), column::c_pin::TRIES), 1);
+    assert!(bench.tper.platform().holds(admin));
+    bench.end(session);
+    assert!(!bench.tper.platform().holds(admin));
+}
+
+#[test]
+fn read_only_sessions() {
+    let mut profile = profile();
+    profile.limits.max_sessions = 4;
+    profile.limits.max_read_sessions = 2;
+    let mut bench = Bench::activated(profile, b"owner");
+    let mut start = |write: bool| {
+        let call = opal::wire::CallBuilder::new(sp::SESSION_MANAGER, method::START_SESSION)
+            .with(|t| {
+                t.uint(u64::from(HSN)).uid(sp::LOCKING).boolean(write);
+                t.named(0, |t| {
+                    t.bytes(b"owner");
+                })
+                .named(3, |t| {
+                    t.uid(authority::admin(1));
+                });
+            })
+            .finish();
+        let answer = bench.tokens((0, 0), &call);
+        let mut answer = opal::wire::Call::parse(&mut opal::wire::Reader::new(&answer)).unwrap();
+        answer.parameters.uint().unwrap();
+        (answer.status, answer.parameters.uint_as::<u32>().unwrap())
+    };
+    let (status, tsn) = start(false);
+    assert_eq!(status, Status::SUCCESS);
+    assert_eq!(start(false).0, Status::SUCCESS);
+    assert_eq!(start(false).0, Status::NO_SESSIONS_AVAILABLE);
+    assert_eq!(start(true).0, Status::SP_BUSY);
+    let session = crate::support::Session { tsn };
+    assert_eq!(bench.get_uint(session, authority::user(1), 5), 0);
+    assert_eq!(bench.enable(session, authority::user(1)), Err(Status::NOT_AUTHORIZED));
 }

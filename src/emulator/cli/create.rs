@@ -136,7 +136,7 @@ fn describe(header: &Header, out: &mut dyn Write) -> Result<(), std::io::Error> 
         "Capacity      {} blocks of {} bytes ({} MiB)",
         header.profile.blocks,
         geometry.block_size,
-        header.profile.blocks * u64::from(geometry.block_size) >> 20
+        (header.profile.blocks * u64::from(geometry.block_size)) >> 20
     )?;
     writeln!(out, "MSID          {}", String::from_utf8_lossy(&header.profile.msid))?;
     Ok(())

@@ -123,7 +123,7 @@ impl Core {
     /// How many blocks `length` bytes are, all of them on the drive.
     fn blocks_in(&mut self, lba: u64, length: usize) -> Result<u64, CommandStatus> {
         let geometry = Geometry::of(self.tper()?.platform())?;
-        if length % geometry.block_size != 0 {
+        if !length.is_multiple_of(geometry.block_size) {
             return Err(CommandStatus::InvalidLength);
         }
         let blocks = (length / geometry.block_size) as u64;

@@ -7,12 +7,12 @@
 
 use sha2::{Digest as _, Sha256};
 use tss_esapi::Context;
-use tss_esapi::constants::{PropertyTag, SessionType};
+use tss_esapi::constants::{CapabilityType, PropertyTag, SessionType};
 use tss_esapi::handles::{AuthHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
 use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{Auth, PublicParameters, SensitiveData};
+use tss_esapi::structures::{Auth, CapabilityData, PublicParameters, SensitiveData};
 
 use super::TpmConfig;
 use super::code::{TpmError, refused};
@@ -31,6 +31,8 @@ const AUTH: usize = 32;
 /// Boot states that may be approved at once; the oldest gives way.
 const MAX_APPROVALS: usize = 16;
 const GENERATION: u64 = 1;
+/// TPM_CC_HMAC.
+const HMAC: u32 = 0x155;
 
 /// Everything a domain needs before its first epoch: parent, authorisations, enrolment key, HMAC
 /// key, an approval of the present boot state, two slots.
@@ -89,6 +91,9 @@ fn make_parent(mut context: Context) -> Result<Parent, TpmError> {
         return Err(TpmError::OwnerTaken);
     }
     let suite = probe(&mut context)?;
+    if !has_command(&mut context, HMAC)? {
+        return Err(TpmError::Lacks("the command TPM2_HMAC"));
+    }
     let template = suite.parent().map_err(refused("describe the parent key"))?;
     context.set_sessions((Some(AuthSession::Password), None, None));
     let made = context
@@ -134,6 +139,15 @@ fn probe(context: &mut Context) -> Result<Suite, TpmError> {
         }
     }
     Err(TpmError::Lacks("elliptic-curve keys"))
+}
+
+fn has_command(context: &mut Context, command: u32) -> Result<bool, TpmError> {
+    let (data, _) = context
+        .get_capability(CapabilityType::Command, command, 1)
+        .map_err(refused("list its commands"))?;
+    let CapabilityData::Commands(commands) = data else { return Ok(false) };
+    // The list begins with the next command it has; the index is in the low 16 bits.
+    Ok(commands.iter().any(|found| u32::from(found.command_index()) == command))
 }
 
 struct Hierarchies {

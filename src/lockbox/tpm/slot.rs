@@ -23,7 +23,8 @@ use crate::lockbox::epoch::{NEK_LEN, Scope};
 use crate::lockbox::provider::{KeyState, Place, ProviderError};
 use crate::secret::Secret;
 
-const SLOTS: [u8; 2] = [0, 1];
+/// Numbers of a domain's slots.
+pub(super) const SLOTS: [u8; 2] = [0, 1];
 /// How many NV handles are tried when other programs hold them.
 const HANDLES: usize = 16;
 /// TPM_RC_NV_DEFINED.

@@ -540,3 +540,85 @@ fn damaged_notes_are_errors() {
         assert!(bench.with(|tpm, p| tpm.open(p, &scope(1), &made.key, &bad)).is_err());
     }
 }
+
+/// A TPM that has no P-384 is used with P-256, from end to end.
+#[test]
+fn the_weaker_suite_works_where_it_must() {
+    let Some(mut bench) = Bench::new(false) else { return };
+    let mut testing = false;
+    let mut refusals = 1;
+    bench.tpm.meddle(move |direction, frame| {
+        // TPM2_TestParms; the first one asks for P-384.
+        if direction == Direction::Command {
+            testing = frame[6..10] == [0, 0, 1, 0x8a];
+        } else if testing && refusals > 0 {
+            refusals -= 1;
+            *frame = vec![0x80, 1, 0, 0, 0, 10, 0, 0, 0x01, 0xe6];
+        }
+    });
+    let one = bench.create(1);
+    let parent = bench.with(|_, place| notes::parent(place)).unwrap().unwrap();
+    assert_eq!(parent.suite, Suite::P256);
+    assert!(bench.open(1, &one).unwrap().matches(one.nek.expose()));
+    bench.with(TpmProvider::enroll).unwrap();
+    bench.tpm.take_recording();
+    let (share, mac) = bench.parts(&one, true);
+    bench.with(|tpm, place| tpm.destroy(place, &one.key, &one.blob)).unwrap();
+    let recording = bench.tpm.take_recording();
+    assert!(!holds(&recording, &share) && !holds(&recording, &mac));
+}
+
+/// A TPM without TPM2_HMAC is refused before anything is made in it.
+#[test]
+fn a_tpm_without_hmac_is_refused() {
+    let Some(mut bench) = Bench::new(false) else { return };
+    let mut asking = false;
+    bench.tpm.meddle(move |direction, frame| {
+        if direction == Direction::Command {
+            asking = frame[6..10] == [0, 0, 1, 0x7a] && frame[10..14] == [0, 0, 0, 2];
+        } else if asking {
+            // The list now begins with the command after it.
+            let last = frame.len() - 1;
+            frame[last] += 1;
+        }
+    });
+    let error = bench.with(|tpm, place| tpm.create(place, &scope(1), b"label")).err().unwrap();
+    assert!(matches!(error, ProviderError::Tpm(TpmError::Lacks(_))), "{error}");
+    assert!(bench.notes.0.is_empty());
+}
+
+/// Another program's key at the parent's usual handle is left alone.
+#[test]
+fn a_foreign_persistent_key_is_left_alone() {
+    let Some(mut bench) = Bench::new(false) else { return };
+    // A primary of another template, made persistent at the handle the parent would take.
+    let foreign = conversation::bare(&bench.provider.config.tcti.clone(), |mut context| {
+        let template = Suite::P256.parent().unwrap();
+        context.set_sessions((Some(AuthSession::Password), None, None));
+        let made = context
+            .create_primary(
+                tss_esapi::interface_types::resource_handles::Hierarchy::Owner,
+                template,
+                None,
+                None,
+                None,
+                None,
+            )
+            .unwrap();
+        let handle = tss_esapi::handles::PersistentTpmHandle::new(objects::PARENT_HANDLE).unwrap();
+        context
+            .evict_control(
+                tss_esapi::interface_types::resource_handles::Provision::Owner,
+                made.key_handle.into(),
+                tss_esapi::interface_types::dynamic_handles::Persistent::Persistent(handle),
+            )
+            .unwrap();
+        Ok(context.tr_get_name(made.key_handle.into()).unwrap().value().to_vec())
+    })
+    .unwrap();
+    let made = bench.create(1);
+    let parent = bench.with(|_, place| notes::parent(place)).unwrap().unwrap();
+    assert_eq!(parent.handle, objects::PARENT_HANDLE + 1);
+    assert_ne!(parent.name, foreign);
+    assert!(bench.open(1, &made).is_ok());
+}

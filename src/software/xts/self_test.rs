@@ -37,11 +37,13 @@ fn check(backend: Backend) -> Result<bool, XtsError> {
         (digits[0].to_vec(), digits[2].to_vec(), 0, AES_128),
         (digits[..2].concat(), digits[2..].concat(), 0xff, AES_256),
     ];
-    let shapes = [(512, 1), (512, 35), (4096, 2)];
+    // An interpreter would take minutes for the long ones.
+    let shapes: &[(usize, usize)] =
+        if cfg!(miri) { &[(512, 1)] } else { &[(512, 1), (512, 35), (4096, 2)] };
     for (data_key, tweak_key, number, answer) in known {
         let engine = Engine::new(&data_key, &tweak_key, backend)?;
         let oracle = Engine::new(&data_key, &tweak_key, Backend::Portable)?;
-        for (size, count) in shapes {
+        for &(size, count) in shapes {
             let sectors = Sectors { size, first: number, step: 1 };
             let plain: Vec<u8> = (0..size * count).map(|at| at as u8).collect();
             let mut expected = plain.clone();

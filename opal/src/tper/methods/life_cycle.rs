@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Draft, Ends};
+use super::{Draft, Ends, enterprise, single_user};
 use crate::Uid;
 use crate::spec::method::parameter;
 use crate::spec::sp::life_cycle::{MANUFACTURED, MANUFACTURED_INACTIVE};
@@ -34,7 +34,7 @@ pub(super) fn activate<P: Platform>(
         return Err(Status::FAIL);
     }
     let config = activation(machine.profile, parameters)?;
-    let base = preset::locking_sp::opal2(machine.profile, &config);
+    let base = preset::locking_sp(machine.profile, &config);
     resize_tables(draft, &base);
     draft.tables.locking = base.clone();
     draft.tables.locking_base = base;
@@ -51,6 +51,12 @@ fn activation(profile: &Profile, parameters: &mut Reader<'_>) -> Result<LockingC
     let mut last = None;
     while let Some((name, mut value)) = optional(parameters, &mut last)? {
         match name {
+            parameter::SINGLE_USER_MODE_SELECTION_LIST if profile.features.single_user_mode => {
+                config.single_user = single_user::selection(profile, &mut value)?;
+            }
+            parameter::RANGE_START_RANGE_LENGTH_POLICY if profile.features.single_user_mode => {
+                config.policy = wrong(value.boolean())?;
+            }
             parameter::ACTIVATE_DATA_STORE_TABLE_SIZES if profile.features.data_stores => {
                 config.data_stores = data_store_sizes(profile, &mut value)?;
             }
@@ -62,7 +68,10 @@ fn activation(profile: &Profile, parameters: &mut Reader<'_>) -> Result<LockingC
 }
 
 /// DataStoreTableSizes: at least one table, each aligned, all within the total.
-fn data_store_sizes(profile: &Profile, value: &mut Reader<'_>) -> Result<Vec<u32>, Status> {
+pub(super) fn data_store_sizes(
+    profile: &Profile,
+    value: &mut Reader<'_>,
+) -> Result<Vec<u32>, Status> {
     let store = &profile.data_store;
     let mut sizes = Vec::new();
     let mut total = 0u64;
@@ -88,6 +97,15 @@ pub(super) fn revert<P: Platform>(
     parameters: &Reader<'_>,
 ) -> Result<(), Status> {
     finished(parameters)?;
+    revert_object(machine, draft, draft.invoking == sp::ADMIN)
+}
+
+/// Reverts the Locking SP and, if `whole`, the Admin SP.
+pub(super) fn revert_object<P: Platform>(
+    machine: &Machine<'_, P>,
+    draft: &mut Draft,
+    whole: bool,
+) -> Result<(), Status> {
     if draft.in_transaction {
         return Err(Status::FAIL);
     }
@@ -96,19 +114,22 @@ pub(super) fn revert<P: Platform>(
         revert_locking(machine.profile, draft, false);
         draft.ends = Ends::Locking;
     }
-    if draft.invoking == sp::ADMIN {
+    if whole {
         revert_admin(machine, draft);
         draft.ends = Ends::All;
     }
     Ok(())
 }
 
-/// RevertSP of the Locking SP.
+/// RevertSP of the Locking SP, or of the Admin SP as Enterprise drives have it (experimental).
 pub(super) fn revert_sp<P: Platform>(
     machine: &Machine<'_, P>,
     draft: &mut Draft,
     parameters: &mut Reader<'_>,
 ) -> Result<(), Status> {
+    if machine.profile.ssc.is_enterprise() {
+        return enterprise::revert_sp(machine, draft, parameters);
+    }
     let mut keep = false;
     let mut last = None;
     while let Some((name, mut value)) = optional(parameters, &mut last)? {
@@ -135,9 +156,9 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
             draft.ops.push(Op::NewKey { range: range.number });
         }
     }
-    let base = preset::locking_sp::opal2(profile, &LockingConfig::default());
+    let base = preset::locking_sp(profile, &LockingConfig::default());
     let old = core::mem::replace(&mut draft.tables.locking, base.clone());
-    reset_pins(draft, &old, &[]);
+    reset_pins(profile, draft, &old, &[]);
     for (table, size) in base.byte_tables() {
         draft.ops.push(Op::WipeTable { table, size });
     }
@@ -146,15 +167,17 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
     }
     draft.tables.locking_base = base;
     draft.tables.config = LockingConfig::default();
-    draft.tables.set_life_cycle(MANUFACTURED_INACTIVE);
+    if !profile.ssc.is_enterprise() {
+        draft.tables.set_life_cycle(MANUFACTURED_INACTIVE);
+    }
 }
 
 /// The Admin SP to its factory state. The SID's PIN stays if nobody ever authenticated as SID; the
 /// PSID's always does (Opal 2.30 §5.1.2.2.1).
 fn revert_admin<P: Platform>(machine: &Machine<'_, P>, draft: &mut Draft) {
-    let base = preset::admin_sp::opal2(machine.profile);
+    let base = preset::admin_sp(machine.profile);
     let old = core::mem::replace(&mut draft.tables.admin, base);
-    reset_pins(draft, &old, &[authority::SID, authority::PSID]);
+    reset_pins(machine.profile, draft, &old, &[authority::SID, authority::PSID]);
     if machine.inner.ledger.sid_authenticated {
         let pin = Arc::from(&machine.profile.msid[..]);
         draft.ops.push(Op::ResetPin { authority: authority::SID, pin });
@@ -164,20 +187,21 @@ fn revert_admin<P: Platform>(machine: &Machine<'_, P>, draft: &mut Draft) {
     draft.ops.push(Op::FactoryState);
 }
 
-/// Empties the PINs of all authorities of an SP but `kept`.
-fn reset_pins(draft: &mut Draft, sp: &Provider, kept: &[Uid]) {
+/// Gives all authorities of an SP but `kept` their factory PINs.
+fn reset_pins(profile: &Profile, draft: &mut Draft, sp: &Provider, kept: &[Uid]) {
+    let factory: Arc<[u8]> = Arc::from(profile.factory_pin());
     for (authority, row) in sp.rows_of(table::AUTHORITY) {
         let credential = row.get(&column::authority::CREDENTIAL).and_then(Cell::as_uid);
         let Some(c_pin) = credential.filter(|c| *c != Uid::NULL) else { continue };
         if !kept.contains(&authority) {
-            draft.ops.push(Op::ResetPin { authority, pin: Arc::from(&[][..]) });
+            draft.ops.push(Op::ResetPin { authority, pin: factory.clone() });
             draft.ops.push(Op::ClearTries { c_pin });
         }
     }
 }
 
 /// Tells the owner which byte tables a new layout has.
-fn resize_tables(draft: &mut Draft, new: &Provider) {
+pub(super) fn resize_tables(draft: &mut Draft, new: &Provider) {
     let Tables { locking: old, .. } = &draft.tables;
     let mut ops = Vec::new();
     for (table, size) in new.byte_tables() {

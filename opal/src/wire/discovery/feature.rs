@@ -307,6 +307,18 @@ impl Descriptor {
         self.version_byte & 0x0F
     }
 
+    /// The version of the specification that the minor version stands for, where one is defined.
+    #[must_use]
+    pub const fn edition(&self) -> Option<&'static str> {
+        match (self.code, self.minor()) {
+            (FeatureCode::OPAL_2, 0) => Some("Opal 2.00"),
+            (FeatureCode::OPAL_2, 1) => Some("Opal 2.01"),
+            (FeatureCode::OPAL_2, 2) => Some("Opal 2.02"),
+            (FeatureCode::OPAL_2, 3) => Some("Opal 2.30"),
+            _ => None,
+        }
+    }
+
     /// The data that is there.
     #[must_use]
     pub fn data(&self) -> &[u8] {

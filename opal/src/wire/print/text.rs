@@ -10,7 +10,7 @@ use super::model::{
 use crate::Uid;
 use crate::spec::name;
 use crate::wire::Status;
-use crate::wire::discovery::Discovery;
+use crate::wire::discovery::{Discovery, LengthForm};
 use crate::wire::packet::KIND_DATA;
 
 impl Display for Message {
@@ -372,10 +372,31 @@ const fn yes(value: bool) -> &'static str {
 impl Display for Discovery {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "  Level 0 Discovery {}.{}", self.major, self.minor)?;
+        match self.ssc() {
+            Some((code, com_ids)) => {
+                writeln!(f, "    a host uses {code}, ComID 0x{:04X}", com_ids.base)?;
+            }
+            None if self.missing_bytes() > 0 => writeln!(f, "    no SSC is among what is there")?,
+            None => writeln!(f, "    no SSC with a ComID that a host could use")?,
+        }
+        if self.length_form == LengthForm::DescriptorsOnly {
+            writeln!(f, "    the length field leaves out the header")?;
+        }
+        for (name, bytes) in
+            [("reserved", &self.reserved[..]), ("vendor", &self.vendor), ("tail", self.tail())]
+        {
+            if bytes.iter().any(|byte| *byte != 0) {
+                write!(f, "    {name} bytes = ")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02X}"))?;
+                writeln!(f)?;
+            }
+        }
         for descriptor in self.descriptors() {
             write!(f, "    {}, version {}", descriptor.code, descriptor.version())?;
-            if descriptor.minor() != 0 {
-                write!(f, ".{}", descriptor.minor())?;
+            match (descriptor.edition(), descriptor.minor()) {
+                (Some(edition), _) => write!(f, ", {edition}")?,
+                (None, 0) => {}
+                (None, minor) => write!(f, ", minor version {minor}")?,
             }
             if descriptor.missing() > 0 {
                 write!(f, ", {} of {} bytes missing", descriptor.missing(), descriptor.length)?;
