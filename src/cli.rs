@@ -2,6 +2,7 @@
 //! The command: parses arguments, asks and prints. What is done is in `manager`.
 
 mod args;
+mod color;
 mod confirm;
 mod context;
 mod decode;
@@ -24,6 +25,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
+use color::Color;
 use context::Context;
 use exit::{Exit, Failure};
 
@@ -50,7 +52,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    start_log(cli.global.verbose);
+    start_log(cli.global.verbose, cli.global.color);
     let hardening = crate::secret::harden_process();
     if !hardening.no_core_files || !hardening.not_dumpable {
         tracing::warn!("core dumps of this process could not be turned off");
@@ -72,7 +74,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-fn start_log(verbose: u8) {
+fn start_log(verbose: u8, color: Color) {
     let level = match verbose {
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
@@ -80,6 +82,7 @@ fn start_log(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
+        .with_ansi(color.on(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .with_target(false)
         .without_time()

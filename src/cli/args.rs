@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::color::Color;
 use super::output::Format;
 use super::secret_input::SecretSource;
 use crate::lockbox::tpm::{PcrSelection, Tcti};
@@ -30,7 +31,10 @@ pub(crate) struct Global {
     /// How results are printed
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// Say more about what is done (twice: every exchange's outline)
+    /// Colour words about what is done
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Say what is done (twice: every method that drives are asked for)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Reach the lockbox's TPM this way, instead of the way noted when it was made

@@ -116,6 +116,7 @@ impl Context {
     }
 
     fn traced(&self, transport: DrivePath, name: &str) -> Result<DrivePath, Failure> {
+        let transport = if self.global.verbose > 1 { outlined(transport) } else { transport };
         let Some(path) = &self.global.trace_wire else { return Ok(transport) };
         let file = private_append(path).map_err(|error| {
             Failure::new(Exit::Usage, format!("cannot write {}: {error}", path.display()))
@@ -131,6 +132,27 @@ impl Context {
         };
         Ok(Box::new(Trace::new(transport, file, print)))
     }
+}
+
+/// Says each method and its outcome.
+fn outlined(transport: DrivePath) -> DrivePath {
+    let mut printer = Printer::new();
+    let print = move |direction, protocol, specific, data: &[u8]| {
+        let message = match direction {
+            Direction::Send => printer.sent(protocol, specific, data),
+            Direction::Recv => printer.received(protocol, specific, data),
+        };
+        tracing::debug!("{}", outline(&message.to_string()));
+        String::new()
+    };
+    Box::new(Trace::new(transport, std::io::sink(), print))
+}
+
+/// The line of a printed message that says what it is for: behind the headings of its envelopes.
+fn outline(message: &str) -> &str {
+    let envelopes = ["IF-SEND", "IF-RECV", "ComPacket", "Packet", "SubPacket"];
+    let mut lines = message.lines().map(str::trim);
+    lines.find(|line| !envelopes.iter().any(|name| line.starts_with(name))).unwrap_or("no data")
 }
 
 impl Device {

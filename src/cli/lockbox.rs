@@ -82,7 +82,7 @@ struct Shown(Status);
 impl Report for Shown {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let status = &self.0;
-        writeln!(out, "Lockbox in  {}", status.directory.display())?;
+        writeln!(out, "Lockbox     {}", status.directory.display())?;
         match &status.provider {
             ProviderConfig::Tpm(tpm) => {
                 writeln!(out, "Protected   by the TPM at {}, PCRs {}", tpm.tcti, tpm.pcrs)?;
@@ -130,7 +130,10 @@ impl Report for Checked {
                 Severity::Error => "ERROR",
                 Severity::Warning => "Warning",
             };
-            writeln!(out, "{word}: {}\n  next: {}", finding.what, finding.advice)?;
+            writeln!(out, "{word}: {}", finding.what)?;
+            if !finding.advice.is_empty() {
+                writeln!(out, "  next: {}", finding.advice)?;
+            }
         }
         if check.ok {
             writeln!(out, "The lockbox is sound.")?;

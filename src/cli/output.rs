@@ -51,28 +51,39 @@ pub(crate) fn print(format: Format, report: &dyn ErasedReport) -> Result<(), Fai
 
 /// Prints a failure: words on standard error, and a JSON document where JSON was asked for.
 pub(crate) fn print_failure(format: Format, failure: &Failure) {
-    // Nowhere is left to report that the streams themselves are gone.
-    let _ = writeln!(io::stderr(), "opalbox: {failure}");
+    print_words(failure);
     if format == Format::Json {
         let document = versioned(json!({ "error": {
             "what": failure.what,
             "advice": failure.advice,
             "exit": failure.exit as u8,
         }}));
-        let _ = writeln!(io::stdout(), "{document:#}");
+        if let Ok(text) = serde_json::to_string_pretty(&document) {
+            let _ = writeln!(io::stdout(), "{text}");
+        }
     }
 }
 
-fn versioned(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let mut document = serde_json::Map::new();
-            document.insert("version".into(), JSON_VERSION.into());
-            document.extend(fields);
-            Value::Object(document)
-        }
-        other => json!({ "version": JSON_VERSION, "result": other }),
-    }
+/// Prints the words about a failure on standard error.
+pub(crate) fn print_words(failure: &Failure) {
+    // Nowhere is left to report that the stream itself is gone.
+    let _ = writeln!(io::stderr(), "opalbox: {failure}");
+}
+
+/// A result with the version of its format in front.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    #[serde(flatten)]
+    body: Value,
+}
+
+fn versioned(value: Value) -> Document {
+    let body = match value {
+        object @ Value::Object(_) => object,
+        other => json!({ "result": other }),
+    };
+    Document { version: JSON_VERSION, body }
 }
 
 /// [`Report`] as a trait object.
@@ -179,6 +190,8 @@ mod tests {
 
     #[test]
     fn json_carries_its_version_first() {
-        assert_eq!(versioned(json!({"a": 1})).to_string(), r#"{"version":1,"a":1}"#);
+        let text = |value| serde_json::to_string(&versioned(value)).unwrap();
+        assert_eq!(text(json!({"a": 1})), r#"{"version":1,"a":1}"#);
+        assert_eq!(text(json!([])), r#"{"version":1,"result":[]}"#);
     }
 }

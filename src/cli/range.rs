@@ -13,7 +13,7 @@ use super::drive::{Planned, range_table};
 use super::exit::{Exit, Failure};
 use super::output::Report;
 use super::progress::Progress;
-use crate::drive::{Drive, DriveError, Locks, RangeReport, RangeSpec};
+use crate::drive::{Drive, DriveError, Locks, RangeReport, RangeSpec, Role};
 use crate::manager::{self, Changed, LockboxEscrow, catalogue, plan};
 
 /// Runs a `range` command.
@@ -37,39 +37,35 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
     let extent = sed.geometry().parse(&args.extent).map_err(DriveError::Extent)?;
     let user = args.user.unwrap_or(args.range);
     let range = RangeSpec { number: args.range, extent: Some(extent), user };
+    let lockbox = context.lockbox()?;
+    let known = lockbox.credential(&target.owner(), &Role::User(user).to_string())?.is_some();
     if args.erasure.plan {
-        context.print(&Planned(plan::provision(&[range])))?;
+        context.print(&Planned(plan::further_range(&range, known)))?;
         return Ok(Exit::Done);
     }
-    let lockbox = context.lockbox()?;
     holder.require_apart(lockbox.dir(), &target)?;
-    lockbox.unlock()?;
+    manager::check_conflicts(&target, &[range], &lockbox)?;
     if !catalogue::ranges(&lockbox, &target)?.contains(&range) {
         let losses = plan::losses(&[range]);
         confirm::destruction(&target.serial, &losses, args.erasure.yes_erase.as_deref())?;
     }
     let _claim = holder.claim()?;
     let progress = Progress::start();
-    manager::provision(&mut sed, &target, &[range], &lockbox, &mut |what| progress.step(what))?;
+    let mut step = |what: &str| progress.step(what);
+    let ranges = manager::provision(&mut sed, &target, &[range], &lockbox, &mut step)?;
     drop(progress);
-    report(context, &mut sed, &target, &lockbox)
+    holder.reread_partitions();
+    let block_size = sed.geometry().block_size;
+    context.print(&Ranges { serial: target.serial, ranges, block_size })?;
+    Ok(Exit::Done)
 }
 
 fn list(context: &Context, name: &str) -> Result<Exit, Failure> {
     let lockbox = context.lockbox()?;
     let (mut sed, target, _) = context.device(name)?.sed()?;
-    report(context, &mut sed, &target, &lockbox)
-}
-
-fn report(
-    context: &Context,
-    sed: &mut crate::drive::sed::Sed<super::context::DrivePath>,
-    target: &manager::Target,
-    lockbox: &crate::lockbox::Lockbox,
-) -> Result<Exit, Failure> {
-    let ranges = sed.ranges(&mut LockboxEscrow::new(lockbox, target))?;
+    let ranges = sed.ranges(&mut LockboxEscrow::new(&lockbox, &target))?;
     let block_size = sed.geometry().block_size;
-    context.print(&Ranges { serial: target.serial.clone(), ranges, block_size })?;
+    context.print(&Ranges { serial: target.serial, ranges, block_size })?;
     Ok(Exit::Done)
 }
 
@@ -146,6 +142,7 @@ impl Report for LocksSet {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let verb = if self.locked { "locked" } else { "unlocked" };
         let names: Vec<String> = self.changed.ranges.iter().map(u16::to_string).collect();
-        writeln!(out, "{}: {verb} range {}", self.serial, names.join(", "))
+        let noun = if names.len() == 1 { "range" } else { "ranges" };
+        writeln!(out, "{}: {noun} {} {verb}", self.serial, names.join(", "))
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::args::UnlockArgs;
 use super::context::Context;
 use super::exit::{Exit, Failure};
-use super::output::{Report, Table};
+use super::output::{self, Report, Table};
 use crate::device::{self, System};
 use crate::drive::Locks;
 use crate::lockbox::Lockbox;
@@ -36,7 +36,12 @@ pub(crate) fn run(context: &Context, args: &UnlockArgs) -> Result<Exit, Failure>
     };
     for outcome in &results {
         if let Some(error) = &outcome.error {
-            tracing::error!("{}: {error}", outcome.device);
+            let failure = Failure {
+                what: format!("{}: {error}", outcome.device),
+                advice: outcome.advice.clone(),
+                exit: outcome.exit,
+            };
+            output::print_words(&failure);
         }
     }
     context.print(&Unlocked { drives: results })?;
@@ -139,15 +144,9 @@ impl Report for Unlocked {
                 drive.device.clone(),
                 drive.serial.clone().unwrap_or_default(),
                 ranges.join(", "),
-                drive.error.clone().unwrap_or_else(|| "unlocked".into()),
+                if drive.error.is_none() { "unlocked" } else { "failed" }.into(),
             ]);
         }
-        table.write(out)?;
-        for drive in &self.drives {
-            if let Some(advice) = &drive.advice {
-                writeln!(out, "{}: {advice}", drive.device)?;
-            }
-        }
-        Ok(())
+        table.write(out)
     }
 }

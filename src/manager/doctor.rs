@@ -54,6 +54,9 @@ pub struct Diagnosis {
     pub condition: Condition,
     /// The owner.
     pub owner: Owner,
+    /// The lockbox has credentials of it, and it is in factory state: it was reverted behind the
+    /// lockbox's back.
+    pub reverted: bool,
     /// Whether the drive says that it encrypts.
     pub encrypts: bool,
     /// What else is worth knowing.
@@ -76,6 +79,7 @@ pub fn examine(
         return Ok(Diagnosis {
             condition: Condition::NoSecurity,
             owner: Owner::Unknown,
+            reverted: false,
             encrypts: false,
             notes: Vec::new(),
             next: "nothing to do here: the drive has no TCG security, or the path hides it".into(),
@@ -107,6 +111,7 @@ pub fn examine(
     Ok(Diagnosis {
         condition,
         owner,
+        reverted: owner == Owner::Nobody && held,
         encrypts: discovery.encrypts(),
         notes: notes(discovery, block_size, owner, held),
         next: next_step(condition, owner, held, ranges),

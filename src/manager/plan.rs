@@ -47,16 +47,8 @@ pub fn provision(ranges: &[RangeSpec]) -> Plan {
     }
     let mut users: BTreeMap<u16, Session> = BTreeMap::new();
     for range in ranges {
-        let name = name(range.number);
-        let user = range.user;
-        admin.add(format!("Set {name}: {}lock-enabled, locked at power-off", place(range)));
-        for what in ["see", "unlock reading of", "unlock writing of"] {
-            admin.add(format!("Set ACE: User{user} may {what} {name}"));
-        }
-        let with = format!("Locking SP as User{user}, with the new PIN");
-        let proof = users.entry(user).or_insert_with(|| Session::new(&with));
-        proof.add(format!("Get {name}"));
-        proof.add(format!("Set {name}: its locks as they are"));
+        set_up(&mut admin, range);
+        prove(users.entry(range.user).or_insert_with(|| user_session(range.user)), range);
     }
     for user in users.keys() {
         admin.add(format!("Set C_PIN_User{user}: a new PIN, escrowed before"));
@@ -66,6 +58,24 @@ pub fn provision(ranges: &[RangeSpec]) -> Plan {
     sessions.push(Session::new("Locking SP as Admin1, with the new PIN").end());
     sessions.extend(users.into_values().map(Session::end));
     Plan { losses: losses(ranges), round_trips: count(&sessions), sessions }
+}
+
+/// The plan of a further range on a provisioned drive, opened by a user that may be `known`.
+#[must_use]
+pub fn further_range(range: &RangeSpec, known: bool) -> Plan {
+    let user = range.user;
+    let mut admin = Session::new("Locking SP as Admin1");
+    admin.add("Get LockingInfo");
+    admin.add(format!("Get {}", name(range.number)));
+    set_up(&mut admin, range);
+    if !known {
+        admin.add(format!("Set C_PIN_User{user}: a new PIN, escrowed before"));
+    }
+    admin.add(format!("Set User{user}: enabled"));
+    let mut proof = user_session(user);
+    prove(&mut proof, range);
+    let sessions = vec![admin.end(), proof.end()];
+    Plan { losses: losses(&[*range]), round_trips: count(&sessions), sessions }
 }
 
 /// The plan of a revert.
@@ -104,6 +114,25 @@ pub fn losses(ranges: &[RangeSpec]) -> Vec<String> {
             Some(format!("data on blocks {} to {last} (range {})", extent.start, range.number))
         })
         .collect()
+}
+
+fn set_up(admin: &mut Session, range: &RangeSpec) {
+    let name = name(range.number);
+    let user = range.user;
+    admin.add(format!("Set {name}: {}lock-enabled, locked at power-off", place(range)));
+    for what in ["see", "unlock reading of", "unlock writing of"] {
+        admin.add(format!("Set ACE: User{user} may {what} {name}"));
+    }
+}
+
+fn user_session(user: u16) -> Session {
+    Session::new(&format!("Locking SP as User{user}, with its PIN"))
+}
+
+fn prove(user: &mut Session, range: &RangeSpec) {
+    let name = name(range.number);
+    user.add(format!("Get {name}"));
+    user.add(format!("Set {name}: its locks as they are"));
 }
 
 struct Session(PlannedSession);

@@ -8,17 +8,28 @@ use crate::machine::Machine;
 fn provisioning_does_what_the_plan_says() {
     let Some(machine) = Machine::start() else { return };
     let drive = machine.drive("TRIPS001");
-    let did = as_planned(&machine, &drive, &["drive", "provision", &drive.device()], &[]);
+    let did = as_planned(&machine, &drive, &["drive", "provision", &drive.device()]);
     assert!(did.pairs <= 26 && did.sessions <= 5, "{did:?}");
     println!("one range and its user: {did:?}");
     machine.opalbox(&["drive", "verify", &drive.device()]).ok();
 
     let further = ["range", "create", &drive.device(), "2", "8M+8M", "--user", "1"];
-    // The whole drive is range 1: no place is left, and the refusal comes from the drive.
-    machine.opalbox(&[&further[..], &["--yes-erase", "TRIPS001"]].concat()).exits(4);
+    // The whole drive is range 1: no place is left.
+    machine.opalbox(&[&further[..], &["--yes-erase", "TRIPS001"]].concat()).exits(5);
 
-    let did = as_planned(&machine, &drive, &["drive", "revert", &drive.device()], &[]);
+    let again = measured(&drive, || {
+        machine.opalbox(&["drive", "provision", &drive.device()]).ok();
+    });
+    println!("the same once more: {again:?}");
+    assert!(again.pairs <= 12 && again.sessions == 2, "{again:?}");
+
+    let did = as_planned(&machine, &drive, &["drive", "revert", &drive.device()]);
     println!("revert: {did:?}");
+    // A further user: one round trip more than for a known one.
+    let first = ["drive", "provision", &drive.device(), "--range", "0+4M"];
+    as_planned(&machine, &drive, &first);
+    as_planned(&machine, &drive, &["range", "create", &drive.device(), "2", "4M+4M"]);
+    machine.opalbox(&["drive", "verify", &drive.device()]).ok();
 }
 
 #[test]
@@ -26,7 +37,7 @@ fn taking_ownership_alone() {
     let Some(machine) = Machine::start() else { return };
     let drive = machine.drive("TRIPS002");
     let provision = ["drive", "provision", &drive.device(), "--no-range"];
-    let did = as_planned(&machine, &drive, &provision, &[]);
+    let did = as_planned(&machine, &drive, &provision);
     assert!(did.pairs <= 12, "{did:?}");
     println!("no range: {did:?}");
 }
@@ -47,7 +58,8 @@ fn unlocking_one_range_and_eight() {
     for range in 2..=8 {
         let (number, extent) = (range.to_string(), format!("{}M+4M", 4 * (range - 1)));
         let create = ["range", "create", &device, &number, &extent, "--user", "1"];
-        machine.opalbox(&[&create[..], &erase].concat()).ok();
+        let did = as_planned(&machine, &drive, &create);
+        assert!(did.pairs <= 13 && did.sessions == 2, "{did:?}");
     }
     drive.power_cycle();
     let eight = measured(&drive, || {
@@ -63,14 +75,14 @@ fn unlocking_one_range_and_eight() {
 }
 
 /// Runs a command after its own `--plan`, and holds it to that.
-fn as_planned(machine: &Machine, drive: &Emulator, command: &[&str], more: &[&str]) -> Traffic {
+fn as_planned(machine: &Machine, drive: &Emulator, command: &[&str]) -> Traffic {
     let planned = measured(drive, || {
-        machine.opalbox(&[command, more, &["--plan"]].concat()).ok();
+        machine.opalbox(&[command, &["--plan"]].concat()).ok();
     });
     assert_eq!((planned.pairs, planned.sessions), (0, 0), "a plan only looks");
-    let plan = machine.json(&[command, more, &["--plan"]].concat());
+    let plan = machine.json(&[command, &["--plan"]].concat());
     let did = measured(drive, || {
-        machine.opalbox(&[command, more, &["--yes-erase", &drive.serial]].concat()).ok();
+        machine.opalbox(&[command, &["--yes-erase", &drive.serial]].concat()).ok();
     });
     assert_eq!(did.pairs, plan["round_trips"].as_u64().unwrap(), "{plan:#}");
     assert_eq!(did.sessions, plan["sessions"].as_array().unwrap().len() as u64, "{plan:#}");

@@ -3,14 +3,14 @@
 
 use std::io::{self, Write};
 
-use opal::wire::discovery::Discovery;
+use opal::wire::discovery::{Discovery, FeatureCode};
 use serde::Serialize;
 
 use crate::cli::args::ListArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::{Report, Table, size};
-use crate::device::{self, System};
+use crate::cli::output::{self, Report, Table, size};
+use crate::device::{self, Found, System};
 use crate::manager::{catalogue, doctor};
 
 pub(super) fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
@@ -25,8 +25,19 @@ pub(super) fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    let mut rows: Vec<Row> =
-        names.iter().map(|name| look(context, name, lockbox.as_ref())).collect();
+    let mut rows = Vec::new();
+    let mut exit = Exit::Done;
+    for name in &names {
+        match try_look(context, name, lockbox.as_ref()) {
+            Ok(row) => rows.push(row),
+            // A drive of the catalogue may be elsewhere today.
+            Err(_) if !args.devices.contains(name) => {}
+            Err(failure) => {
+                exit = if rows.is_empty() { failure.exit } else { Exit::Partial };
+                output::print_words(&failure);
+            }
+        }
+    }
     for found in device::enumerate(&System::default())? {
         let node = found.node.display().to_string();
         match &found.not_sed {
@@ -41,29 +52,30 @@ pub(super) fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
             }),
             Some(_) => {}
             None => {
-                let row = look(context, &node, lockbox.as_ref());
+                let row = try_look(context, &node, lockbox.as_ref())
+                    .unwrap_or_else(|failure| unreadable(&found, failure));
                 if row.sed || args.all {
                     rows.push(row);
                 }
             }
         }
     }
-    context.print(&List { drives: rows, all: args.all })?;
-    Ok(Exit::Done)
+    if !rows.is_empty() || exit == Exit::Done {
+        context.print(&List { drives: rows, all: args.all })?;
+    }
+    Ok(exit)
 }
 
-fn look(context: &Context, name: &str, lockbox: Option<&crate::lockbox::Lockbox>) -> Row {
-    match try_look(context, name, lockbox) {
-        Ok(row) => row,
-        Err(failure) => Row {
-            device: name.to_owned(),
-            model: String::new(),
-            serial: String::new(),
-            bytes: 0,
-            sed: false,
-            security: String::new(),
-            state: failure.what,
-        },
+/// A device that the kernel lists and that does not answer.
+fn unreadable(found: &Found, failure: Failure) -> Row {
+    Row {
+        device: found.node.display().to_string(),
+        model: found.model.clone(),
+        serial: found.serial.clone(),
+        bytes: found.capacity,
+        sed: false,
+        security: String::new(),
+        state: failure.what,
     }
 }
 
@@ -78,6 +90,7 @@ fn try_look(
     let diagnosis = doctor::examine(discovery.as_ref(), &device.target, block_size, lockbox)?;
     let sed = diagnosis.condition != doctor::Condition::NoSecurity;
     let state = match (diagnosis.condition, diagnosis.owner) {
+        _ if diagnosis.reverted => "UNPROTECTED: reverted elsewhere".into(),
         (doctor::Condition::NoSecurity, _) => "no TCG security".into(),
         (doctor::Condition::Unowned, _) => "unprotected".into(),
         (doctor::Condition::Inactive, owner) => format!("unprotected, owner: {}", words(owner)),
@@ -96,7 +109,8 @@ fn try_look(
 }
 
 fn security(discovery: &Discovery) -> String {
-    let names: Vec<String> = discovery.sscs().map(|code| code.to_string()).collect();
+    let name = |code: FeatureCode| code.name().map_or_else(|| code.to_string(), str::to_owned);
+    let names: Vec<String> = discovery.sscs().map(name).collect();
     names.join(", ")
 }
 

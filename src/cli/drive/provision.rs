@@ -98,9 +98,10 @@ impl Report for Planned {
         }
         writeln!(
             out,
-            "{} round trips in {} sessions. Nothing has been done.",
+            "{} round trips in {} session{}. Nothing has been done.",
             plan.round_trips,
-            plan.sessions.len()
+            plan.sessions.len(),
+            if plan.sessions.len() == 1 { "" } else { "s" }
         )
     }
 }

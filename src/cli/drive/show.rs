@@ -54,7 +54,14 @@ impl Report for Shown {
             writeln!(out, "Powered   {cycles} times")?;
         }
         match &self.discovery {
-            Some(text) => writeln!(out, "\n{text}"),
+            Some(text) => {
+                // Without the heading of a message, which this is not for its reader.
+                let body = text.lines().skip_while(|line| line.starts_with("IF-RECV"));
+                writeln!(out)?;
+                body.filter(|line| !line.is_empty()).try_for_each(|line| {
+                    writeln!(out, "{}", line.strip_prefix("  ").unwrap_or(line))
+                })
+            }
             None => {
                 writeln!(out, "\nNo TCG security: not a self-encrypting drive through this path.")
             }
