@@ -18,6 +18,9 @@ mod swtpm;
 #[path = "provision/crash.rs"]
 mod crash;
 
+#[path = "provision/kill.rs"]
+mod kill;
+
 #[path = "provision/lab.rs"]
 mod lab;
 
@@ -26,6 +29,9 @@ mod life;
 
 #[path = "provision/odd.rs"]
 mod odd;
+
+#[path = "provision/secrets.rs"]
+mod secrets;
 
 #[path = "provision/verbs.rs"]
 mod verbs;

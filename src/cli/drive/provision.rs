@@ -132,6 +132,9 @@ impl Report for Provisioned {
         for (range, user) in &self.users {
             writeln!(out, "{user} opens range {range}.")?;
         }
+        if self.ranges.iter().any(|range| range.read_locked || range.write_locked) {
+            writeln!(out, "It is locked now: `opalbox unlock` opens it.")?;
+        }
         writeln!(
             out,
             "In the lockbox, each with a PIN of its own: {}.",
