@@ -23,6 +23,8 @@ const FILE: &str = "lockbox.db";
 /// "OPLB", SQLite's `application_id`.
 const APPLICATION: u32 = 0x4f50_4c42;
 const BUSY: Duration = Duration::from_secs(10);
+/// A change waits for the TPM, and so do those behind it.
+const CHANGES: Duration = Duration::from_secs(60);
 const TABLES: &str = include_str!("store/schema.sql");
 
 /// An open store.
@@ -73,7 +75,7 @@ impl Store {
 
     /// Keeps other processes from making anchored changes meanwhile.
     pub(super) fn lock_changes(&self) -> Result<Flock<File>, Error> {
-        let until = Instant::now() + BUSY;
+        let until = Instant::now() + CHANGES;
         let mut dir = File::open(&self.dir).map_err(StoreError::io(&self.dir))?;
         loop {
             match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
