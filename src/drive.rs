@@ -272,12 +272,18 @@ pub enum DriveError {
         /// Whose.
         role: Role,
     },
+    /// The drive does not accept the PSID.
+    #[error("the drive does not accept this PSID")]
+    WrongPsid,
     /// Somebody else owns the drive.
     #[error("the drive has an owner already: {evidence}")]
     Owned {
         /// How that shows.
         evidence: &'static str,
     },
+    /// The drive accepted a PIN of ours once, and is in its factory state now.
+    #[error("the drive was reverted: it is in its factory state, and UNPROTECTED")]
+    Reverted,
     /// Firmware blocks SID until the drive loses power.
     #[error("the firmware blocks SID on this drive until the next power cycle")]
     SidBlocked,

@@ -14,7 +14,7 @@ use crate::drive::DriveError;
 use crate::lockbox;
 
 pub use escrow::LockboxEscrow;
-pub use provision::{provision, revert, verify};
+pub use provision::{check_conflicts, provision, revert, verify};
 pub use unlock::{Changed, set_locks};
 
 /// A drive as the lockbox knows it.

@@ -24,6 +24,9 @@ mod lab;
 #[path = "provision/life.rs"]
 mod life;
 
+#[path = "provision/odd.rs"]
+mod odd;
+
 #[path = "provision/verbs.rs"]
 mod verbs;
 

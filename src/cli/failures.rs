@@ -45,9 +45,16 @@ impl From<DriveError> for Failure {
                 };
                 Self::new(Exit::Secret, text).advise(other)
             }
+            DriveError::WrongPsid => Self::new(Exit::Secret, text).advise(
+                "compare it with the label of this very drive, letter by letter: 0 and O, 1 and I, \
+                 8 and B are easily mistaken; capital and small letters differ",
+            ),
             DriveError::Owned { .. } => Self::new(Exit::Device, text).advise(
                 "release it with the tool that owns it, or give its data up: `opalbox drive \
                  revert --psid` with the PSID from its label",
+            ),
+            DriveError::Reverted => Self::new(Exit::Device, text).advise(
+                "`opalbox drive revert` clears the old credentials; then provision it anew",
             ),
             DriveError::SidBlocked => Self::new(Exit::Device, text).advise(
                 "turn Block SID off in the firmware's set-up, or power-cycle the drive without it",

@@ -12,6 +12,15 @@ pub struct Extent {
     pub length: u64,
 }
 
+impl Extent {
+    /// Whether the two have a block in common.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.start < other.start.saturating_add(other.length)
+            && other.start < self.start.saturating_add(self.length)
+    }
+}
+
 /// What extents must fit to. Discovery's Geometry feature; where a drive has none, granularity 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -120,12 +129,14 @@ impl Geometry {
         }
         let moved = if start_off == 0 { 0 } else { granularity - start_off };
         let near_length = length.saturating_sub(moved);
+        let near_length = near_length.saturating_sub(remainder(near_length, base));
         Err(ExtentError::Misaligned {
             start,
             length,
             granularity,
             near_start: start + moved,
-            near_length: near_length.saturating_sub(remainder(near_length, base)),
+            // Nothing fits inside: the least that there can be.
+            near_length: if near_length == 0 { granularity } else { near_length },
         })
     }
 
@@ -169,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_do_not_overlap() {
+        let extent = |start, length| Extent { start, length };
+        assert!(!extent(0, 8).overlaps(extent(8, 8)) && !extent(8, 8).overlaps(extent(0, 8)));
+        assert!(extent(0, 9).overlaps(extent(8, 8)) && extent(8, 8).overlaps(extent(0, 9)));
+        assert!(extent(0, 100).overlaps(extent(50, 1)));
+    }
+
+    #[test]
     fn the_whole_drive_is_cut_to_alignment() {
         assert_eq!(DRIVE.whole(), Extent { start: 0, length: 1000 });
         DRIVE.check(DRIVE.whole()).unwrap();
@@ -184,6 +203,8 @@ mod tests {
             panic!("{error}")
         };
         assert_eq!((near_start, near_length), (16, 8));
+        let short = DRIVE.check(Extent { start: 9, length: 3 }).unwrap_err();
+        assert!(short.to_string().ends_with("16+8 fits"), "{short}");
         DRIVE.check(Extent { start: near_start, length: near_length }).unwrap();
         assert_eq!(DRIVE.check(Extent { start: 0, length: 0 }), Err(ExtentError::Empty));
         assert_eq!(

@@ -83,9 +83,19 @@ impl<T: Transport> Sed<T> {
     pub fn psid_revert(&mut self, psid: &opal::Pin, loss: &DataLoss) -> Result<(), DriveError> {
         let mut rival = login::Rival::default();
         while let Err(error) = self.host.psid_revert(psid, loss) {
+            if matches!(error, opal::Error::NotAuthenticated { .. }) {
+                return Err(DriveError::WrongPsid);
+            }
             rival.make_way(&mut self.host, error)?;
         }
         self.expect_factory_state()
+    }
+
+    /// Whether discovery proves that the drive has no owner, as last read. Where it has no Block SID
+    /// feature nothing is proved.
+    pub fn shows_factory_state(&self) -> bool {
+        let changed = self.discovery.block_sid().map(|feature| feature.sid_changed);
+        !self.is_active() && changed == Some(false)
     }
 
     /// Blocks SID until the next power cycle, and a hardware reset if `hardware_reset` says so:

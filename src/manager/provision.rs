@@ -21,22 +21,32 @@ pub fn provision<T: Transport>(
     lockbox: &Lockbox,
     progress: Progress<'_>,
 ) -> Result<Vec<RangeReport>, ManagerError> {
-    for new in ranges {
-        for old in catalogue::ranges(lockbox, target)? {
-            conflict(&old, new)?;
-        }
-    }
+    check_conflicts(target, ranges, lockbox)?;
     let mut escrow = LockboxEscrow::new(lockbox, target);
     let reports = match drive.provision(ranges, &mut escrow, progress) {
         Err(DriveError::Refused { role: Role::Sid }) if drive.is_factory()? => {
-            Err(ManagerError::RevertedElsewhere { serial: target.serial.clone() })
+            return Err(reverted_elsewhere(target));
         }
-        other => Ok(other?),
-    }?;
+        Err(DriveError::Reverted) => return Err(reverted_elsewhere(target)),
+        other => other?,
+    };
     for range in ranges {
         catalogue::record(lockbox, target, range)?;
     }
     Ok(reports)
+}
+
+/// Refuses ranges that the lockbox knows otherwise, or that would overlap with what it knows.
+///
+/// # Errors
+/// [`ManagerError::Conflict`]; the lockbox's.
+pub fn check_conflicts(
+    target: &Target,
+    ranges: &[RangeSpec],
+    lockbox: &Lockbox,
+) -> Result<(), ManagerError> {
+    let known = catalogue::ranges(lockbox, target)?;
+    ranges.iter().try_for_each(|new| known.iter().try_for_each(|old| conflict(old, new)))
 }
 
 /// Proves every credential and setting of the drive that the lockbox knows. Returns what is
@@ -68,7 +78,7 @@ pub fn revert<T: Transport>(
 ) -> Result<(), ManagerError> {
     if let Some(psid) = psid {
         drive.psid_revert(psid, loss)?;
-    } else {
+    } else if !drive.shows_factory_state() {
         match drive.revert(loss, &mut LockboxEscrow::new(lockbox, target)) {
             Err(DriveError::Refused { role: Role::Sid }) if drive.is_factory()? => Ok(()),
             other => other,
@@ -78,12 +88,22 @@ pub fn revert<T: Transport>(
     Ok(())
 }
 
+fn reverted_elsewhere(target: &Target) -> ManagerError {
+    ManagerError::RevertedElsewhere { serial: target.serial.clone() }
+}
+
 fn conflict(old: &RangeSpec, new: &RangeSpec) -> Result<(), ManagerError> {
-    if old.number == new.number && old != new {
-        return Err(ManagerError::Conflict(format!(
-            "range {} is provisioned already, with another place or user",
-            new.number
-        )));
+    let number = new.number;
+    if old.number == number && old != new {
+        let text = format!("range {number} is provisioned already, with another place or user");
+        return Err(ManagerError::Conflict(text));
+    }
+    if old.number != number
+        && let (Some(old_extent), Some(extent)) = (old.extent, new.extent)
+        && old_extent.overlaps(extent)
+    {
+        let text = format!("range {number} would overlap range {}", old.number);
+        return Err(ManagerError::Conflict(text));
     }
     Ok(())
 }

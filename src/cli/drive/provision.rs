@@ -28,6 +28,7 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
     holder.require_apart(lockbox.dir(), &target)?;
     // Early, so that a lockbox that does not open leaves the drive alone.
     lockbox.unlock()?;
+    manager::check_conflicts(&target, &ranges, &lockbox)?;
     let known = catalogue::ranges(&lockbox, &target)?;
     let new: Vec<RangeSpec> =
         ranges.iter().copied().filter(|range| !known.contains(range)).collect();

@@ -71,7 +71,19 @@ pub(super) fn with_session<T: Transport, S: SecurityProvider, R>(
     if candidates.is_empty() {
         return Err(DriveError::NoCredential { role });
     }
-    for candidate in &candidates {
+    with_one_of(host, role, authority, &candidates, escrow, body)
+}
+
+/// [`with_session`] with candidates that the caller chose from the escrow's.
+pub(super) fn with_one_of<T: Transport, S: SecurityProvider, R>(
+    host: &mut Host<T>,
+    role: Role,
+    authority: Authority<S>,
+    candidates: &[Candidate],
+    escrow: &mut dyn Escrow,
+    body: impl FnOnce(Session<'_, S>, &mut dyn Escrow, &Candidate) -> Result<R, DriveError>,
+) -> Result<R, DriveError> {
+    for candidate in candidates {
         escrow.attempt(role, candidate.version)?;
         let mut rival = Rival::default();
         loop {

@@ -8,7 +8,8 @@
 //! 5. Locking SP as each user with its new PIN, which proves it: the settings are read back.
 //!
 //! Each PIN is in the escrow before it is sent, so that a run that was cut anywhere is continued
-//! by the next one: PINs that were proved and ranges that are set up already are left alone.
+//! by the next one: PINs that were proved and ranges that are set up already are left alone, and
+//! sessions that would only prove them are left out.
 
 use std::collections::BTreeSet;
 
@@ -32,41 +33,41 @@ pub(super) fn run<T: Transport>(
     for spec in ranges {
         check(drive, spec)?;
     }
-    let activated = own_and_activate(drive, escrow, progress)?;
-    if ranges.is_empty() && activated {
+    let owned = own_and_activate(drive, escrow, progress)?;
+    let authority = Authority::admin(1);
+    let replaced = if ranges.is_empty() && owned.activated {
         // Activate copied SID's PIN to Admin1 (Opal 2.30 §5.1.1): that Admin1 accepts it in a
         // fresh session proves SID's as well.
         progress("setting Admin1's PIN");
-        let authority = Authority::admin(1);
-        login::with_session(
-            &mut drive.host,
-            ADMIN1,
-            authority,
-            escrow,
-            |session, escrow, with| {
-                confirm_sid(escrow)?;
-                replace_admin1(session, escrow, with)
-            },
-        )?;
+        login::with_session(&mut drive.host, ADMIN1, authority, escrow, |session, escrow, with| {
+            confirm_sid(escrow)?;
+            replace_admin1(session, escrow, with)
+        })?
     } else {
-        progress("proving SID's PIN");
-        login::admin(&mut drive.host, escrow, |session, _, _| Ok(session.close()?))?;
+        if owned.replaced {
+            progress("proving SID's PIN");
+            login::admin(&mut drive.host, escrow, |session, _, _| Ok(session.close()?))?;
+        }
         progress("setting up the Locking SP");
-        let authority = Authority::admin(1);
-        login::with_session(
-            &mut drive.host,
-            ADMIN1,
-            authority,
-            escrow,
-            |session, escrow, with| configure(session, escrow, with, ranges, activated),
-        )?;
-    }
+        login::with_session(&mut drive.host, ADMIN1, authority, escrow, |session, escrow, with| {
+            configure(session, escrow, with, ranges, owned.activated)
+        })?
+    };
     progress("proving the PINs and reading everything back");
-    let findings = verify::locking_sp(&mut drive.host, ranges, escrow)?;
+    let findings = verify::locking_sp(&mut drive.host, ranges, replaced, escrow)?;
     match findings.wrong.into_iter().next() {
         Some(what) => Err(DriveError::NotKept { what }),
         None => Ok(findings.ranges),
     }
+}
+
+/// What taking ownership did.
+#[derive(Clone, Copy)]
+struct Owned {
+    /// SID has a new PIN, which no session has proved.
+    replaced: bool,
+    /// The Locking SP was activated now.
+    activated: bool,
 }
 
 fn check<T: Transport>(drive: &Sed<T>, spec: &RangeSpec) -> Result<(), DriveError> {
@@ -83,46 +84,78 @@ fn check<T: Transport>(drive: &Sed<T>, spec: &RangeSpec) -> Result<(), DriveErro
     Ok(())
 }
 
-/// Takes ownership and activates the Locking SP, as far as that is not done. Returns whether it
-/// activated now.
+/// Takes ownership and activates the Locking SP, as far as that is not done.
 fn own_and_activate<T: Transport>(
     drive: &mut Sed<T>,
     escrow: &mut dyn Escrow,
     progress: Progress<'_>,
-) -> Result<bool, DriveError> {
+) -> Result<Owned, DriveError> {
     let active = drive.is_active();
-    if escrow.candidates(Role::Sid)?.is_empty() {
+    let known = escrow.candidates(Role::Sid)?;
+    if active && known.first().is_some_and(|newest| newest.generated && newest.proved) {
+        return Ok(Owned { replaced: false, activated: false });
+    }
+    if known.is_empty() {
         if active {
             return Err(DriveError::Owned { evidence: "locking is active" });
         }
         if let Some(feature) = drive.discovery.block_sid() {
-            if feature.blocked {
-                return Err(DriveError::SidBlocked);
-            }
             if feature.sid_changed {
                 return Err(DriveError::Owned { evidence: "SID's PIN is not the factory's" });
+            }
+            if feature.blocked {
+                return Err(DriveError::SidBlocked);
             }
         }
         progress("taking ownership");
         if take_ownership(&mut drive.host, escrow)? {
-            drive.refresh()?;
-            return expect_active(drive);
+            expect_active(drive)?;
+            return Ok(Owned { replaced: true, activated: true });
         }
     }
+    let possible = possible(drive, escrow.candidates(Role::Sid)?)?;
     progress("taking ownership");
-    login::admin(&mut drive.host, escrow, |session, escrow, accepted| {
-        become_owner(session, escrow, accepted, active)
-    })?;
-    if active {
-        return Ok(false);
+    let replaced = login::with_one_of(
+        &mut drive.host,
+        Role::Sid,
+        Authority::SID,
+        &possible,
+        escrow,
+        |session, escrow, accepted| become_owner(session, escrow, accepted, active),
+    )?;
+    if !active {
+        expect_active(drive)?;
     }
-    drive.refresh()?;
-    expect_active(drive)
+    Ok(Owned { replaced, activated: !active })
 }
 
-fn expect_active<T: Transport>(drive: &Sed<T>) -> Result<bool, DriveError> {
+/// Those of SID's candidates that discovery leaves possible, so that no attempt is spent on the
+/// others. A drive that once accepted a PIN of ours and has the factory's was reverted.
+fn possible<T: Transport>(
+    drive: &Sed<T>,
+    mut known: Vec<Candidate>,
+) -> Result<Vec<Candidate>, DriveError> {
+    let ours = known.iter().any(|candidate| candidate.generated && candidate.proved);
+    let changed = drive.discovery.block_sid().map(|feature| feature.sid_changed);
+    match changed {
+        Some(false) if ours => return Err(DriveError::Reverted),
+        Some(changed) => known.retain(|candidate| candidate.generated == changed),
+        None if ours => known.retain(|candidate| candidate.generated),
+        None => {}
+    }
+    if known.is_empty() {
+        return Err(DriveError::Owned { evidence: "SID's PIN is not the factory's" });
+    }
+    if drive.discovery.block_sid().is_some_and(|feature| feature.blocked) {
+        return Err(DriveError::SidBlocked);
+    }
+    Ok(known)
+}
+
+fn expect_active<T: Transport>(drive: &mut Sed<T>) -> Result<(), DriveError> {
+    drive.refresh()?;
     if drive.is_active() {
-        return Ok(true);
+        return Ok(());
     }
     Err(DriveError::NotKept { what: "the activation of locking".into() })
 }
@@ -157,13 +190,14 @@ fn take_ownership<T: Transport>(
     })
 }
 
-/// As SID: replaces a PIN that is not ours, and activates the Locking SP.
+/// As SID: replaces a PIN that is not ours, and activates the Locking SP. Returns whether it
+/// replaced the PIN.
 fn become_owner(
     mut session: AdminSession<'_>,
     escrow: &mut dyn Escrow,
     accepted: &Candidate,
     active: bool,
-) -> Result<(), DriveError> {
+) -> Result<bool, DriveError> {
     let staged;
     let now = if accepted.generated {
         accepted
@@ -178,7 +212,8 @@ fn become_owner(
         escrow.adopt(ADMIN1, Origin::CopyOfSid(now.version), &now.pin)?;
         session.activate(&Activation::default())?;
     }
-    Ok(session.close()?)
+    session.close()?;
+    Ok(!accepted.generated)
 }
 
 /// SID's newest PIN is the drive's.
@@ -189,26 +224,29 @@ fn confirm_sid(escrow: &mut dyn Escrow) -> Result<(), DriveError> {
     }
 }
 
+/// These three return whether Admin1 has a new PIN, which no session has proved.
 fn replace_admin1(
     mut session: LockingSession<'_>,
     escrow: &mut dyn Escrow,
     accepted: &Candidate,
-) -> Result<(), DriveError> {
-    set_admin1(&mut session, escrow, accepted)?;
-    Ok(session.close()?)
+) -> Result<bool, DriveError> {
+    let replaced = set_admin1(&mut session, escrow, accepted)?;
+    session.close()?;
+    Ok(replaced)
 }
 
 fn set_admin1(
     session: &mut LockingSession<'_>,
     escrow: &mut dyn Escrow,
     accepted: &Candidate,
-) -> Result<(), DriveError> {
+) -> Result<bool, DriveError> {
     if accepted.generated {
-        return Ok(());
+        return Ok(false);
     }
     let staged = escrow.stage(ADMIN1)?;
     escrow.about_to_set(ADMIN1)?;
-    Ok(session.set_pin(Authority::admin(1), &staged.pin)?)
+    session.set_pin(Authority::admin(1), &staged.pin)?;
+    Ok(true)
 }
 
 /// The third session: Admin1's PIN, then each range, who may open it, and that user's PIN. Where
@@ -220,8 +258,8 @@ fn configure(
     accepted: &Candidate,
     ranges: &[RangeSpec],
     fresh: bool,
-) -> Result<(), DriveError> {
-    set_admin1(&mut session, escrow, accepted)?;
+) -> Result<bool, DriveError> {
+    let replaced = set_admin1(&mut session, escrow, accepted)?;
     let most = session.locking_info()?.max_ranges;
     for spec in ranges {
         if u64::from(spec.number) > most {
@@ -242,7 +280,8 @@ fn configure(
     for user in users {
         set_user(&mut session, escrow, user)?;
     }
-    Ok(session.close()?)
+    session.close()?;
+    Ok(replaced)
 }
 
 /// The ACEs that let a user open a range: read its state, set its read lock, set its write lock.

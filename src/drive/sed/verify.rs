@@ -48,14 +48,18 @@ pub(super) fn run<T: Transport>(
     Ok(wrong)
 }
 
-/// Fresh sessions of the Locking SP as Admin1 and as each user, with everything read back.
+/// Fresh sessions of the Locking SP as Admin1, if its PIN is new, and as each user, with
+/// everything read back.
 pub(super) fn locking_sp<T: Transport>(
     host: &mut Host<T>,
     ranges: &[RangeSpec],
+    new_admin1: bool,
     escrow: &mut dyn Escrow,
 ) -> Result<Findings, DriveError> {
     let mut findings = Findings::default();
-    admin1(host, escrow)?;
+    if new_admin1 {
+        admin1(host, escrow)?;
+    }
     for (user, theirs) in by_user(ranges) {
         as_user(host, user, &theirs, escrow, &mut findings)?;
     }
