@@ -157,3 +157,44 @@ fn sedutil_life_cycle_over_sas() {
 fn sedutil_life_cycle_over_ata() {
     sedutil("foreign-sedutil-ata", FrontEnd::Sat, "/dev/sda", "/dev/sda");
 }
+
+#[test]
+fn nvme_sed_life_cycle_over_nvme() {
+    let Some((_emulator, guest)) = guest("foreign-nvme-sed", FrontEnd::NvmeTcp) else { return };
+    let outcome = passes(
+        guest.program(env!("CARGO_BIN_EXE_tty-answer")),
+        r#"
+        DRIVE=/dev/nvme0n1
+        printf 'the first key\nthe first key\n' >/tmp/twice
+        printf 'the first key\n' >/tmp/once
+        printf 'another key\n' >/tmp/wrong
+        tr -d '\n' </vm/psid >/tmp/psid
+        printf '\n' >>/tmp/psid
+        read_it() { dd if=$DRIVE of=/dev/null bs=4096 skip=2048 count=1 iflag=direct; }
+        step 'initialize' tty-answer /tmp/twice nvme sed initialize $DRIVE
+        step 'discover' nvme sed discover $DRIVE
+        dd if=/dev/urandom of=/tmp/data bs=1M count=2 2>/dev/null
+        step 'write' dd if=/tmp/data of=$DRIVE bs=1M seek=8 oflag=direct conv=fsync
+        step 'lock' tty-answer /tmp/once nvme sed lock --ask-key $DRIVE
+        refuse 'locked' read_it
+        refuse 'wrong key' tty-answer /tmp/wrong nvme sed unlock --ask-key $DRIVE
+        refuse 'still locked' read_it
+        step 'unlock' tty-answer /tmp/once nvme sed unlock --ask-key $DRIVE
+        step 'data is there' same_data /tmp/data $DRIVE 16384
+        step 'power cycle' host power-cycle
+        until_true 20 nvme sed discover $DRIVE
+        refuse 'locked by it' read_it
+        step 'unlock again' tty-answer /tmp/once nvme sed unlock --ask-key $DRIVE
+        step 'data is still there' same_data /tmp/data $DRIVE 16384
+        step 'revert' tty-answer /tmp/once nvme sed revert $DRIVE
+        step 'factory state' nvme sed discover $DRIVE
+        step 'initialize again' tty-answer /tmp/twice nvme sed initialize $DRIVE
+        step 'PSID revert' tty-answer /tmp/psid nvme sed revert --psid $DRIVE
+        step 'factory state again' nvme sed discover $DRIVE
+        refuse 'data is gone' same_data /tmp/data $DRIVE 16384
+        "#,
+    );
+    let enabled = |step: &str| outcome.output(step).contains("Locking Enabled               : yes");
+    assert!(enabled("discover"), "{}", outcome.report());
+    assert!(!enabled("factory state") && !enabled("factory state again"), "{}", outcome.report());
+}
