@@ -22,6 +22,19 @@ pub enum FrontEnd {
     Sat,
 }
 
+impl FrontEnd {
+    /// The path to the drive in the words of the page of results.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NvmeTcp => "NVMe/TCP",
+            Self::VfioUser => "PCI NVMe (vfio-user)",
+            Self::Scsi => "SAS (vhost-user-scsi)",
+            Self::Sat => "SATA by translation (vhost-user-scsi --sat)",
+        }
+    }
+}
+
 /// A served drive in a temporary folder. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct Emulator {

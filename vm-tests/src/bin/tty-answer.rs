@@ -2,7 +2,7 @@
 //! `tty-answer FILE COMMAND...`: runs a command on a terminal of its own and answers its prompts
 //! with the lines of FILE, for clients that take passwords from a terminal only.
 //!
-//! A prompt is output that pauses after a colon. Exits with the command's code; with 97 when it
+//! A prompt is output that pauses after a colon or a question mark. Exits with the command's code; with 97 when it
 //! asked more than FILE answers, 98 when it asked less, 99 when it took too long or did not start.
 
 use std::fs::{self, File, OpenOptions};
@@ -64,7 +64,7 @@ fn run(file: &str, command: &[String]) -> io::Result<u8> {
             let signal = status.signal().map(|signal| signal + 128);
             break status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(99);
         }
-        if unanswered.trim_ascii_end().ends_with(b":") {
+        if matches!(unanswered.trim_ascii_end().last(), Some(b':' | b'?')) {
             unanswered.clear();
             let Some(answer) = answers.next() else {
                 stop(&mut child);

@@ -4,10 +4,11 @@
 use vm_tests::{Emulator, FrontEnd, Guest, GuestBuilder, Kernel, skip_at_home};
 
 /// A guest with a new drive; `None` where the emulator is not built and that may be (never in CI).
-fn guest(name: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
+fn guest(name: &str, client: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
     match Emulator::start(front_end, "64M") {
         Ok(emulator) => {
             let guest = Guest::builder(name)
+                .row(client, front_end.words())
                 .drive(emulator.drive())
                 .module("dm_crypt")
                 .module("ext4")
@@ -30,7 +31,11 @@ fn passes(guest: GuestBuilder, script: &str) -> vm_tests::Outcome {
 
 #[test]
 fn discovery_by_every_client_over_nvme() {
-    let Some((_emulator, guest)) = guest("foreign-discovery", FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) =
+        guest("foreign-discovery", "discovery by all clients", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     let outcome = passes(
         guest,
         "
@@ -69,7 +74,11 @@ step 'cut the power' host cut-power
 
 #[test]
 fn cryptsetup_hw_opal_only_over_nvme() {
-    let Some((_emulator, guest)) = guest("foreign-cryptsetup", FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) =
+        guest("foreign-cryptsetup", "cryptsetup --hw-opal-only", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     let outcome = passes(
         guest,
         &format!(
@@ -92,12 +101,15 @@ fn cryptsetup_hw_opal_only_over_nvme() {
 #[test]
 fn cryptsetup_hw_opal_only_on_the_newest_kernel() {
     let name = "foreign-cryptsetup-newest";
-    let Some((_emulator, guest)) = guest(name, FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) = guest(name, "cryptsetup --hw-opal-only", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     passes(guest.kernel(Kernel::Newest), CRYPTSETUP);
 }
 
 fn sedutil(name: &str, front_end: FrontEnd, device: &str, block: &str) {
-    let Some((_emulator, guest)) = guest(name, front_end) else { return };
+    let Some((_emulator, guest)) = guest(name, "sedutil-cli", front_end) else { return };
     let script = r#"
         PIN=sedutil-password
         step 'scan' sedutil-cli --scan
@@ -160,7 +172,9 @@ fn sedutil_life_cycle_over_ata() {
 
 #[test]
 fn nvme_sed_life_cycle_over_nvme() {
-    let Some((_emulator, guest)) = guest("foreign-nvme-sed", FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) = guest("foreign-nvme-sed", "nvme sed", FrontEnd::NvmeTcp) else {
+        return;
+    };
     let outcome = passes(
         guest.program(env!("CARGO_BIN_EXE_tty-answer")),
         r#"
@@ -168,8 +182,7 @@ fn nvme_sed_life_cycle_over_nvme() {
         printf 'the first key\nthe first key\n' >/tmp/twice
         printf 'the first key\n' >/tmp/once
         printf 'another key\n' >/tmp/wrong
-        tr -d '\n' </vm/psid >/tmp/psid
-        printf '\n' >>/tmp/psid
+        printf 'y\n%s\n' "$(cat /vm/psid)" >/tmp/psid
         read_it() { dd if=$DRIVE of=/dev/null bs=4096 skip=2048 count=1 iflag=direct; }
         step 'initialize' tty-answer /tmp/twice nvme sed initialize $DRIVE
         step 'discover' nvme sed discover $DRIVE
@@ -194,7 +207,8 @@ fn nvme_sed_life_cycle_over_nvme() {
         refuse 'data is gone' same_data /tmp/data $DRIVE 16384
         "#,
     );
-    let enabled = |step: &str| outcome.output(step).contains("Locking Enabled               : yes");
+    let enabled =
+        |step: &str| outcome.output(step).contains("Locking Feature Enabled         : yes");
     assert!(enabled("discover"), "{}", outcome.report());
     assert!(!enabled("factory state") && !enabled("factory state again"), "{}", outcome.report());
 }

@@ -7,11 +7,12 @@ use vm_tests::{Emulator, FrontEnd, Guest, GuestBuilder, Kernel, Outcome, Program
 
 /// A guest with a new drive, a TPM and Opalbox; `None` where one of our programs is not built and
 /// that may be (never in CI).
-fn guest(name: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
+fn guest(name: &str, client: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
     let start = || {
         let opalbox = Program::find("opalbox")?;
         let emulator = Emulator::start(front_end, "64M")?;
         let guest = Guest::builder(name)
+            .row(client, front_end.words())
             .drive(emulator.drive())
             .program(opalbox.path())
             .module("ext4")
@@ -80,7 +81,9 @@ step 'doctor at last' opalbox drive doctor $NODE
 
 /// The whole life of a drive; `node` is what Opalbox is told, `block` where the data is.
 fn life(name: &str, front_end: FrontEnd, kernel: Kernel, node: &str, block: &str) {
-    let Some((_emulator, guest)) = guest(name, front_end) else { return };
+    let Some((_emulator, guest)) = guest(name, &format!("opalbox on {node}"), front_end) else {
+        return;
+    };
     let part = if block.ends_with(char::is_numeric) { "p1" } else { "1" };
     let back = match front_end {
         // A kernel finds a PCI controller that lost its state only when a command times out.
@@ -155,8 +158,8 @@ step 'doctor, ours' opalbox drive doctor $DRIVE
 step 'verify' opalbox drive verify $DRIVE
 "#;
 
-fn somebody_else(name: &str, set_up: &str, end: &str) {
-    let Some((_emulator, guest)) = guest(name, FrontEnd::NvmeTcp) else { return };
+fn somebody_else(name: &str, client: &str, set_up: &str, end: &str) {
+    let Some((_emulator, guest)) = guest(name, client, FrontEnd::NvmeTcp) else { return };
     let head = "DRIVE=/dev/nvme0n1\nSERIAL=\"$(cat /vm/serial)\"\nmkdir -p /var/lib\n\
                 dd if=/dev/urandom of=/tmp/data bs=1M count=2 2>/dev/null\n";
     let guest = guest.module("dm_crypt").script(head).script(set_up).script(SOMEBODY_ELSES);
@@ -174,6 +177,7 @@ fn somebody_else(name: &str, set_up: &str, end: &str) {
 fn opalbox_leaves_a_drive_of_cryptsetup_alone() {
     somebody_else(
         "mixed-cryptsetup",
+        "cryptsetup, then opalbox",
         r#"
         printf 'the passphrase' >/tmp/key
         printf 'the admin pin' >/tmp/admin
@@ -196,6 +200,7 @@ fn opalbox_leaves_a_drive_of_cryptsetup_alone() {
 fn opalbox_leaves_a_drive_of_sedutil_alone() {
     somebody_else(
         "mixed-sedutil",
+        "sedutil-cli, then opalbox",
         r#"
         step 'initialSetup' sedutil-cli --initialSetup password /dev/nvme0
         step 'setMBREnable off' sedutil-cli --setMBREnable off password /dev/nvme0
