@@ -184,6 +184,13 @@ impl Holder {
         Ok(())
     }
 
+    /// Ends destructive work: gives the drive back, then makes the kernel look at the partitions
+    /// anew, which it does not do for a drive that is claimed.
+    pub(crate) fn release(&self, claim: device::Claim) {
+        drop(claim);
+        self.reread_partitions();
+    }
+
     /// Makes the kernel look at the partitions anew. A partition that stays in use is no failure
     /// of the unlock; it is said.
     pub(crate) fn reread_partitions(&self) {

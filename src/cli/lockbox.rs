@@ -148,7 +148,10 @@ impl Report for Checked {
                 Severity::Error => "ERROR",
                 Severity::Warning => "Warning",
             };
-            writeln!(out, "{word}: {}\n  next: {}", finding.what, finding.advice)?;
+            writeln!(out, "{word}: {}", finding.what)?;
+            if !finding.advice.is_empty() {
+                writeln!(out, "  next: {}", finding.advice)?;
+            }
         }
         if check.ok {
             writeln!(out, "The lockbox is sound.")?;

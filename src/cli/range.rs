@@ -48,10 +48,11 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
         let losses = plan::losses(&[range]);
         confirm::destruction(&target.serial, &losses, args.erasure.yes_erase.as_deref())?;
     }
-    let _claim = holder.claim()?;
+    let claim = holder.claim()?;
     let progress = Progress::start();
     manager::provision(&mut sed, &target, &[range], &lockbox, &mut |what| progress.step(what))?;
     drop(progress);
+    holder.release(claim);
     report(context, &mut sed, &target, &lockbox)
 }
 
@@ -96,11 +97,11 @@ fn erase(context: &Context, args: &RangeEraseArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let lockbox = context.lockbox()?;
-    let _claim = holder.claim()?;
+    let claim = holder.claim()?;
     confirm::destruction(&target.serial, &plan.losses, args.erasure.yes_erase.as_deref())?;
     let loss = DataLoss::accepted_for(&target.serial);
     sed.erase_range(args.range, &loss, &mut LockboxEscrow::new(&lockbox, &target))?;
-    holder.reread_partitions();
+    holder.release(claim);
     context.print(&Erased { serial: target.serial, range: args.range })?;
     Ok(Exit::Done)
 }
