@@ -235,7 +235,7 @@ impl<P: Platform> Machine<'_, P> {
                     match take_call(&mut reader) {
                         Ok(found) => match self.session_call(tsn, found, out) {
                             Ok(None) => Ok(()),
-                            Ok(Some(later)) => return End::Later(Box::new(later)),
+                            Ok(Some(later)) => return End::Later(later),
                             Err(Abort) => Err(Abort),
                         },
                         Err(Abort) => return End::Aborted,
@@ -264,7 +264,7 @@ impl<P: Platform> Machine<'_, P> {
         tsn: u32,
         found: Found<'_>,
         out: &mut Encoder,
-    ) -> Result<Option<Later>, Abort> {
+    ) -> Result<Option<Box<Later>>, Abort> {
         let Some(session) = self.inner.sessions.iter().find(|s| s.tsn == tsn) else {
             return Err(Abort);
         };

@@ -11,6 +11,7 @@ mod session;
 mod set;
 mod single_user;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
@@ -84,7 +85,7 @@ pub(super) struct Later {
 /// Why a method has not been done.
 enum Undone {
     Failed(Status),
-    Later(Later),
+    Later(Box<Later>),
 }
 
 impl From<Status> for Undone {
@@ -102,7 +103,7 @@ pub(super) fn call<P: Platform>(
     tsn: u32,
     found: Found<'_>,
     room: Room,
-) -> Result<Zeroizing<Vec<u8>>, Later> {
+) -> Result<Zeroizing<Vec<u8>>, Box<Later>> {
     if !found.status.is_success() {
         // The host called it off (Core 2.01 §3.2.4.2).
         return Ok(call::answer(found.status, |_| {}));
@@ -141,7 +142,7 @@ fn run<P: Platform>(
     let removes = draft.ops.iter().any(|op| matches!(op, Op::NewKey { .. }));
     let takes_time = !machine.profile.data_removal.duration.is_zero();
     if removes && takes_time && !draft.in_transaction {
-        return Err(Undone::Later(Later { draft, answer }));
+        return Err(Undone::Later(Box::new(Later { draft, answer })));
     }
     finish(machine, draft)?;
     Ok(answer)
