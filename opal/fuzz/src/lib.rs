@@ -295,8 +295,7 @@ fn generic(host: &mut Fuzzed<'_>) -> Result<(), Error> {
 fn single_user(host: &mut Fuzzed<'_>) -> Result<(), Error> {
     let mut session = host.start::<LockingSp>().open()?;
     let _ = session.erase_single_user_range(1, &loss());
-    let _ = session.reactivate(&Activation::default(), None, &loss());
-    session.close()
+    session.reactivate(&Activation::default(), None, &loss())
 }
 
 thread_local! {
