@@ -20,8 +20,11 @@ use opal::wire::print::{Direction, Printer};
 use opal::wire::{Answer, Call, ComPacket, Encoder, Reader, Tokens};
 use opal::{Error, Pin, Transport, TransportError, TransportErrorKind, Uid};
 
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
 /// The names of the targets, which are those of the folders in `corpus/`.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("tokens", tokens),
     ("packets", packets),
     ("discovery", discovery),
