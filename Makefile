@@ -22,8 +22,9 @@ test: setup ## everything that needs no guest
 	@opal/no-std/check
 
 vm-test: setup ## boot guests and run other people's clients against emulated drives
-	$(CARGO) build --locked --bins
-	$(CARGO) test --locked -p vm-tests -- --ignored
+	$(CARGO) build --locked --bins --example memory_drive
+	$(CARGO) run --locked -q -p vm-tests --bin vm -- fetch
+	$(CARGO) test --locked -p vm-tests --test vm -- --test-threads=2
 
 bench: setup ## measure us and the peers side by side
 	@scripts/bench

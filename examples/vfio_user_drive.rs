@@ -19,8 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use opalbox::emulator::backend::Backend as _;
 use opalbox::emulator::backend::memory::MemoryDrive;
+use opalbox::emulator::backend::{Backend as _, ResetKind};
 use opalbox::emulator::frontend::vfio_user_nvme::{Handle, Server};
 
 const SUBSYSTEM: &str = "nqn.2026-01.example:memory";
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         drive.write(0, &data).map_err(|status| format!("the image: {status:?}"))?;
     }
     let server = Server::bind(Path::new(&socket), drive.clone(), SUBSYSTEM)?;
-    let handle = server.handle()?;
+    let handle = server.handle();
     let listener = UnixListener::bind(control)?;
     thread::spawn(move || {
         for line in listener.incoming().flatten() {
@@ -56,7 +56,8 @@ fn answer(mut line: UnixStream, drive: &MemoryDrive, handle: &Handle) -> std::io
         let words: Vec<&str> = order.split_whitespace().collect();
         let reply = match words.as_slice() {
             ["power-cycle"] => {
-                handle.power_cycle();
+                drive.reset(ResetKind::PowerCycle);
+                handle.power_lost();
                 "done".to_owned()
             }
             ["resets"] => format!("{:?}", drive.resets()),

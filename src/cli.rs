@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod range;
 mod secret_input;
+mod table;
 mod unlock;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Drive(command) => drive::run(&context, command),
         Command::Range(command) => range::run(&context, command),
+        Command::Mbr(command) => table::mbr(&context, &command),
+        Command::Datastore(command) => table::datastore(&context, &command),
         Command::Unlock(args) => unlock::run(&context, &args),
         Command::Lockbox(command) => lockbox::run(&context, command),
         Command::Key(command) => key::run(&context, command),

@@ -2,9 +2,11 @@
 //! Devices: what there is, what it is, and a path to it.
 //!
 //! [`enumerate()`] lists drives and says why a device is none; [`open()`] finds the path that a drive
-//! answers on; [`in_use`] keeps destructive work off what is mounted or held. The roots of sysfs,
-//! procfs and `/dev` are a [`System`], so that a test can make a machine out of files.
+//! answers on; [`in_use`] keeps destructive work off what is mounted or held; [`backing()`] tells
+//! which drives a file lies on. The roots of sysfs, procfs and `/dev` are a [`System`], so that a
+//! test can make a machine out of files.
 
+pub mod backing;
 pub mod enumerate;
 pub mod identity;
 pub mod in_use;
@@ -16,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use backing::{Backing, backing, backing_of_device};
 pub use enumerate::{Found, NotSed, enumerate};
 pub use identity::{Identity, Interface};
 pub use in_use::{Claim, InUseError, Use};

@@ -70,6 +70,8 @@ pub struct Candidate {
     pub pin: Pin,
     /// Whether we made it, so that it need not be replaced.
     pub generated: bool,
+    /// Whether the drive has accepted it, and nothing was sent since that might have changed it.
+    pub proved: bool,
 }
 
 /// Where a PIN came from that was not generated.

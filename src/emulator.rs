@@ -19,6 +19,8 @@ pub mod profile;
 pub mod scsi;
 
 mod media;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 pub use drive::{Drive, DriveError};

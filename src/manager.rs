@@ -7,6 +7,7 @@ mod escrow;
 mod generate;
 pub mod plan;
 mod provision;
+pub mod separation;
 mod unlock;
 
 use crate::drive::DriveError;
@@ -58,6 +59,17 @@ pub enum ManagerError {
     RevertedElsewhere {
         /// The drive's.
         serial: String,
+    },
+    /// The store lies on the drive itself.
+    #[error(
+        "the lockbox's store lies on {disk}, which is the drive {serial} itself: it would be \
+         locked away with what it opens"
+    )]
+    StoreOnDrive {
+        /// The drive's.
+        serial: String,
+        /// Kernel name of its block device.
+        disk: String,
     },
     /// A range of another shape is there.
     #[error("{0}")]

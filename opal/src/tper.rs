@@ -41,6 +41,7 @@ pub mod data_path;
 pub mod memory;
 pub mod platform;
 pub mod profile;
+pub mod quirk;
 
 mod access;
 mod authenticate;
@@ -67,6 +68,7 @@ pub use platform::{
     Effect, Grants, Platform, RangeGrant, SessionId, TableGrant, Vault, VaultError,
 };
 pub use profile::{Profile, Ssc};
+pub use quirk::{Quirk, Quirks};
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -116,7 +118,7 @@ impl<P: Platform> Tper<P> {
             for authority in access::password_authorities(sp) {
                 let kept = [spec::authority::SID, spec::authority::PSID];
                 if !kept.contains(&authority) {
-                    platform.reset_pin(authority, &[])?;
+                    platform.reset_pin(authority, profile.factory_pin())?;
                 }
             }
         }

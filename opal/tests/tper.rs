@@ -5,6 +5,8 @@
 mod access;
 #[path = "tper/byte_tables.rs"]
 mod byte_tables;
+#[path = "tper/enterprise.rs"]
+mod enterprise;
 #[path = "tper/failing.rs"]
 mod failing;
 #[path = "tper/golden.rs"]
@@ -17,6 +19,8 @@ mod locking;
 mod pending;
 #[path = "tper/persistence.rs"]
 mod persistence;
+#[path = "tper/profiles.rs"]
+mod profiles;
 #[path = "tper/protocol.rs"]
 mod protocol;
 #[path = "tper/robustness.rs"]

@@ -52,6 +52,12 @@ pub(crate) enum Command {
     /// Create, list, lock and unlock locking ranges
     #[command(subcommand)]
     Range(RangeCommand),
+    /// The shadow MBR, which a locked drive shows before it is unlocked
+    #[command(subcommand)]
+    Mbr(MbrCommand),
+    /// The tables in a drive that hosts may store data in
+    #[command(subcommand)]
+    Datastore(DatastoreCommand),
     /// Open everything that this machine should open
     Unlock(UnlockArgs),
     /// The place where keys are kept
@@ -83,6 +89,8 @@ pub(crate) enum DriveCommand {
     Verify(DeviceArg),
     /// Return a drive to its factory state: all data on it is lost
     Revert(RevertArgs),
+    /// Keep anybody from taking ownership of a factory-fresh drive until the next power cycle
+    BlockSid(BlockSidArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +103,32 @@ pub(crate) enum RangeCommand {
     Lock(RangeSelection),
     /// Unlock ranges
     Unlock(RangeSelection),
+    /// Replace the media key of a range: all data in it is lost, its settings stay
+    Erase(RangeEraseArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MbrCommand {
+    /// Show the shadow MBR's switches and size
+    Show(DeviceArg),
+    /// Write an image into the shadow MBR and read it back
+    Load(MbrLoadArgs),
+    /// Copy the shadow MBR into a file
+    Read(MbrReadArgs),
+    /// Show the shadow MBR in place of the drive's first blocks from the next power cycle on
+    Enable(DeviceArg),
+    /// Stop using the shadow MBR
+    Disable(DeviceArg),
+    /// Show the drive's own blocks until the next power cycle
+    Done(DeviceArg),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatastoreCommand {
+    /// Copy part of a DataStore table into a file
+    Read(DatastoreReadArgs),
+    /// Write a file into a DataStore table and read it back
+    Write(DatastoreWriteArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,6 +221,75 @@ pub(crate) struct RangeCreateArgs {
     pub(crate) user: Option<u16>,
     #[command(flatten)]
     pub(crate) erasure: Erasure,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlockSidArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// Let a hardware reset end the block as well
+    #[arg(long)]
+    pub(crate) until_hardware_reset: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RangeEraseArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// Number of the range; 0 is the Global Range
+    pub(crate) range: u16,
+    #[command(flatten)]
+    pub(crate) erasure: Erasure,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MbrLoadArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// The image
+    pub(crate) image: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MbrReadArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// The file to make
+    pub(crate) to: PathBuf,
+    /// Bytes to read (default: the whole table)
+    #[arg(long)]
+    pub(crate) length: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatastoreReadArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// The file to make
+    pub(crate) to: PathBuf,
+    /// Number of the table
+    #[arg(long, default_value_t = 1)]
+    pub(crate) table: u16,
+    /// First byte
+    #[arg(long, default_value_t = 0)]
+    pub(crate) offset: u64,
+    /// Bytes to read (default: to the table's end)
+    #[arg(long)]
+    pub(crate) length: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatastoreWriteArgs {
+    /// The drive
+    pub(crate) device: String,
+    /// The file to write
+    pub(crate) from: PathBuf,
+    /// Number of the table
+    #[arg(long, default_value_t = 1)]
+    pub(crate) table: u16,
+    /// First byte
+    #[arg(long, default_value_t = 0)]
+    pub(crate) offset: u64,
 }
 
 #[derive(Debug, Args)]

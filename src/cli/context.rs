@@ -18,7 +18,7 @@ use crate::device::{self, DeviceSpec, Opened};
 use crate::drive::sed::Sed;
 use crate::lockbox::provider::{Ask, Prompt, PromptError};
 use crate::lockbox::{self, Lockbox};
-use crate::manager::Target;
+use crate::manager::{Target, separation};
 use crate::secret::Secret;
 use crate::transport::Direction;
 use crate::transport::trace::Trace;
@@ -160,6 +160,18 @@ impl Holder {
     /// It is.
     pub(crate) fn claim(&self) -> Result<device::Claim, Failure> {
         Ok(self.0.claim()?)
+    }
+
+    /// Refuses a drive that the lockbox's own store lies on.
+    ///
+    /// # Errors
+    /// It does.
+    pub(crate) fn require_apart(&self, store: &Path, target: &Target) -> Result<(), Failure> {
+        let system = device::System::default();
+        for unknown in separation::require_apart(&system, store, &target.serial, &self.0.disks)? {
+            tracing::warn!("{unknown}");
+        }
+        Ok(())
     }
 
     /// Makes the kernel look at the partitions anew. A partition that stays in use is no failure

@@ -15,7 +15,7 @@ use opal::host::{Host, Identity as HostIdentity};
 use opal::wire::discovery::Discovery;
 use serde::Serialize;
 
-use super::args::DriveCommand;
+use super::args::{BlockSidArgs, DriveCommand};
 use super::context::{Context, DrivePath};
 use super::exit::{Exit, Failure};
 use super::output::Report;
@@ -31,6 +31,7 @@ pub(crate) fn run(context: &Context, command: DriveCommand) -> Result<Exit, Fail
         DriveCommand::Provision(args) => provision::run(context, &args),
         DriveCommand::Verify(args) => verify(context, &args.device),
         DriveCommand::Revert(args) => revert::run(context, &args),
+        DriveCommand::BlockSid(args) => block_sid(context, &args),
     }
 }
 
@@ -131,5 +132,24 @@ impl Report for Verified {
             writeln!(out, "{}: every credential is accepted, every setting holds", self.serial)?;
         }
         Ok(())
+    }
+}
+
+fn block_sid(context: &Context, args: &BlockSidArgs) -> Result<Exit, Failure> {
+    let (mut sed, target, _) = context.device(&args.device)?.sed()?;
+    sed.block_sid(args.until_hardware_reset)?;
+    context.print(&Blocked { serial: target.serial, blocked: true })?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Blocked {
+    serial: String,
+    blocked: bool,
+}
+
+impl Report for Blocked {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}: nobody can become its owner until the next power cycle", self.serial)
     }
 }

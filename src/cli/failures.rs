@@ -20,6 +20,8 @@ impl From<ManagerError> for Failure {
                 .advise(
                     "`opalbox drive revert` clears the old credentials; then provision it anew",
                 ),
+            ManagerError::StoreOnDrive { .. } => Self::new(Exit::Lockbox, error.to_string())
+                .advise("keep the lockbox on another device: `--store DIR`"),
             ManagerError::Conflict(_) => Self::new(Exit::Busy, error.to_string())
                 .advise("`opalbox range list` shows the ranges; `opalbox drive revert` clears all"),
         }

@@ -10,9 +10,11 @@ use super::args::{LockboxCommand, LockboxInitArgs, Provider};
 use super::context::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Report, Table};
+use crate::device::System;
 use crate::lockbox::provider::ProviderConfig;
 use crate::lockbox::tpm::{BootFacts, PcrChoice, TpmConfig};
-use crate::lockbox::{self, Check, FileConfig, InitOptions, Lockbox, Severity, Status};
+use crate::lockbox::{self, Check, FileConfig, Finding, InitOptions, Lockbox, Severity, Status};
+use crate::manager::separation;
 
 /// Runs a `lockbox` command.
 pub(crate) fn run(context: &Context, command: LockboxCommand) -> Result<Exit, Failure> {
@@ -23,11 +25,34 @@ pub(crate) fn run(context: &Context, command: LockboxCommand) -> Result<Exit, Fa
             Ok(Exit::Done)
         }
         LockboxCommand::Check => {
-            let check = context.lockbox()?.check()?;
+            let lockbox = context.lockbox()?;
+            let mut check = lockbox.check()?;
+            check_place(&lockbox, &mut check);
             let exit = if check.ok { Exit::Done } else { Exit::Lockbox };
             context.print(&Checked(check))?;
             Ok(exit)
         }
+    }
+}
+
+/// Adds what is to be said about where the store lies. A lockbox that does not open has been found
+/// out by then.
+fn check_place(lockbox: &Lockbox, check: &mut Check) {
+    let Ok(place) = separation::examine(&System::default(), lockbox) else { return };
+    for serial in place.opens {
+        check.ok = false;
+        check.findings.insert(
+            0,
+            Finding {
+                severity: Severity::Error,
+                what: format!("the store lies on the drive {serial}, which it opens"),
+                advice: "Move it to another device, and name its new place with --store.".into(),
+            },
+        );
+    }
+    for what in place.unknown {
+        let advice = "Make sure that it is not a drive that this lockbox opens.".into();
+        check.findings.push(Finding { severity: Severity::Warning, what, advice });
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use clap::builder::Resettable;
 use clap::{Command, CommandFactory};
 
 use super::args::Cli;
@@ -13,13 +14,16 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) {
     clap_complete::generate(shell, &mut command(), "opalbox", &mut &mut *out);
 }
 
-/// Every manual page of the command as (file name, roff).
+/// Every manual page of both commands as (file name, roff).
 ///
 /// # Errors
 /// Formatting failed.
 pub fn pages() -> std::io::Result<Vec<(String, String)>> {
     let mut pages = Vec::new();
     collect(command(), "opalbox".to_owned(), &mut pages)?;
+    let mut emulator = crate::emulator::cli::Cli::command().disable_help_subcommand(true);
+    emulator.build();
+    collect(emulator, "opal-emulator".to_owned(), &mut pages)?;
     Ok(pages)
 }
 
@@ -44,7 +48,7 @@ fn collect(
     let mut roff = Vec::new();
     let page = name.clone();
     // No date and no version in the file, so that it changes only when the command does.
-    clap_mangen::Man::new(command.name(page).version(""))
+    clap_mangen::Man::new(command.name(page).version(Resettable::Reset))
         .date("")
         .source("Opalbox")
         .manual("Opalbox")

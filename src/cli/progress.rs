@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows what is going on until it is dropped.
 pub(crate) struct Progress {
@@ -19,6 +19,25 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
         Self { bar }
+    }
+
+    /// Starts showing how many of `total` bytes are done.
+    pub(crate) fn bytes(total: usize) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(total as u64));
+        if let Some(bar) = &bar {
+            let template = "{bar:30} {bytes} of {total_bytes}, {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+        }
+        Self { bar }
+    }
+
+    /// So many bytes are done.
+    pub(crate) fn done(&self, bytes: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes as u64);
+        }
     }
 
     /// Names the step that begins.

@@ -3,9 +3,10 @@
 
 use std::io::{self, Write};
 
+use opal::host::DataLoss;
 use serde::Serialize;
 
-use super::args::{Access, RangeCommand, RangeCreateArgs, RangeSelection};
+use super::args::{Access, RangeCommand, RangeCreateArgs, RangeEraseArgs, RangeSelection};
 use super::confirm;
 use super::context::{Context, require_serial};
 use super::drive::{Planned, range_table};
@@ -22,6 +23,7 @@ pub(crate) fn run(context: &Context, command: RangeCommand) -> Result<Exit, Fail
         RangeCommand::List(args) => list(context, &args.device),
         RangeCommand::Lock(args) => set_locks(context, &args, true),
         RangeCommand::Unlock(args) => set_locks(context, &args, false),
+        RangeCommand::Erase(args) => erase(context, &args),
     }
 }
 
@@ -40,6 +42,7 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let lockbox = context.lockbox()?;
+    holder.require_apart(lockbox.dir(), &target)?;
     lockbox.unlock()?;
     if !catalogue::ranges(&lockbox, &target)?.contains(&range) {
         let losses = plan::losses(&[range]);
@@ -82,6 +85,40 @@ fn set_locks(context: &Context, args: &RangeSelection, locked: bool) -> Result<E
     }
     context.print(&LocksSet { serial: target.serial, locked, changed })?;
     Ok(Exit::Done)
+}
+
+fn erase(context: &Context, args: &RangeEraseArgs) -> Result<Exit, Failure> {
+    let (mut sed, target, holder) = context.device(&args.device)?.sed()?;
+    require_serial(&target)?;
+    let plan = plan::erase(args.range);
+    if args.erasure.plan {
+        context.print(&Planned(plan))?;
+        return Ok(Exit::Done);
+    }
+    let lockbox = context.lockbox()?;
+    let _claim = holder.claim()?;
+    confirm::destruction(&target.serial, &plan.losses, args.erasure.yes_erase.as_deref())?;
+    let loss = DataLoss::accepted_for(&target.serial);
+    sed.erase_range(args.range, &loss, &mut LockboxEscrow::new(&lockbox, &target))?;
+    holder.reread_partitions();
+    context.print(&Erased { serial: target.serial, range: args.range })?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Erased {
+    serial: String,
+    range: u16,
+}
+
+impl Report for Erased {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}: range {} has a new media key; what was in it cannot be read any more",
+            self.serial, self.range
+        )
+    }
 }
 
 #[derive(Serialize)]

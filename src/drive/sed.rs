@@ -4,12 +4,13 @@
 
 mod login;
 mod provision;
+mod tables;
 mod verify;
 
+pub use tables::{Bytes, Table};
+
 use opal::Transport;
-use opal::host::{
-    AdminSp, Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes,
-};
+use opal::host::{Authority, DataLoss, Host, Identity, RangeConfig, RangeState, ResetTypes};
 use opal::wire::discovery::{Discovery, FeatureCode};
 
 use super::{
@@ -80,8 +81,61 @@ impl<T: Transport> Sed<T> {
     /// # Errors
     /// The PSID is refused, `loss` is for another drive, or the drive fails.
     pub fn psid_revert(&mut self, psid: &opal::Pin, loss: &DataLoss) -> Result<(), DriveError> {
-        self.host.psid_revert(psid, loss)?;
+        let mut rival = login::Rival::default();
+        while let Err(error) = self.host.psid_revert(psid, loss) {
+            rival.make_way(&mut self.host, error)?;
+        }
         self.expect_factory_state()
+    }
+
+    /// Blocks SID until the next power cycle, and a hardware reset if `hardware_reset` says so:
+    /// nobody can then take or give up ownership. Does nothing on a drive that has its factory
+    /// PIN changed already.
+    ///
+    /// # Errors
+    /// The drive has no such feature, or refuses.
+    pub fn block_sid(&mut self, hardware_reset: bool) -> Result<(), DriveError> {
+        let Some(feature) = self.discovery.block_sid() else {
+            return Err(DriveError::Unsupported("Block SID".into()));
+        };
+        if feature.blocked {
+            return Ok(());
+        }
+        if feature.sid_changed {
+            return Err(DriveError::Unsupported(
+                "Block SID while it is owned: it protects factory-fresh drives".into(),
+            ));
+        }
+        self.host.block_sid(hardware_reset, false)?;
+        self.refresh()?;
+        if self.discovery.block_sid().is_some_and(|feature| feature.blocked) {
+            Ok(())
+        } else {
+            Err(DriveError::NotKept { what: "Block SID".into() })
+        }
+    }
+
+    /// Replaces the media key of `range`: all data in it is lost, its settings stay.
+    ///
+    /// # Errors
+    /// `loss` is for another drive, Admin1 is refused, or the drive fails or was interrupted.
+    pub fn erase_range(
+        &mut self,
+        range: u16,
+        loss: &DataLoss,
+        escrow: &mut dyn Escrow,
+    ) -> Result<(), DriveError> {
+        let role = Role::Admin(1);
+        let authority = login::locking_authority(role)?;
+        login::locking(&mut self.host, role, authority, escrow, |mut session, _| {
+            session.erase_range(range, loss)?;
+            Ok(session.close()?)
+        })?;
+        self.refresh()?;
+        if self.discovery.data_removal().is_some_and(|removal| removal.interrupted) {
+            return Err(DriveError::NotKept { what: "the erasure".into() });
+        }
+        Ok(())
     }
 
     /// Whether the drive has no owner: locking is inactive and SID has the factory's PIN. Where
@@ -97,11 +151,12 @@ impl<T: Transport> Sed<T> {
         if let Some(feature) = self.discovery.block_sid() {
             return Ok(!feature.sid_changed);
         }
-        let mut session = self.host.start::<AdminSp>().open()?;
-        let msid = session.msid()?;
-        let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
-        session.close()?;
-        Ok(matches!(accepted, login::Accepted::Yes))
+        login::anybody(&mut self.host, |mut session| {
+            let msid = session.msid()?;
+            let accepted = login::accepts(&mut session, Authority::SID, &msid)?;
+            session.close()?;
+            Ok(matches!(accepted, login::Accepted::Yes))
+        })
     }
 
     fn refresh(&mut self) -> Result<(), DriveError> {

@@ -6,7 +6,7 @@
 //! what is on disk.
 
 mod data;
-mod platform;
+pub(super) mod platform;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -33,7 +33,7 @@ const STATE_VERSION: u64 = 1;
 /// Table writes up to this many bytes travel in the state itself, larger ones in the journal.
 const INLINE: usize = 512 << 10;
 /// Room for the TPer's rows and key records, and for inline writes.
-const SLOT_SIZE: u64 = 2 << 20;
+const SLOT_SIZE: u64 = 1 << 20;
 
 /// An open image. One process at a time has it.
 pub(super) struct Image {
@@ -44,6 +44,8 @@ pub(super) struct Image {
     half: u8,
     /// The newest state's table writes are done but may not be durable yet.
     unsynced_tables: bool,
+    /// Those writes, if they are few: the next state vouches for them too, which saves a sync.
+    carried: Option<TableWrites>,
     /// A write failed: what the image holds is only known after opening it again.
     failed: bool,
 }
@@ -73,7 +75,15 @@ impl Image {
         // The header comes last: a file without one is no image.
         header.write(&mut *disk)?;
         disk.sync()?;
-        Ok(Self { disk, header, slots, half: 0, unsynced_tables: false, failed: false })
+        Ok(Self {
+            disk,
+            header,
+            slots,
+            half: 0,
+            unsynced_tables: false,
+            carried: None,
+            failed: false,
+        })
     }
 
     /// Opens an image and finishes what a crash interrupted.
@@ -82,8 +92,15 @@ impl Image {
         let state = header.layout().state;
         let (slots, payload) = Slots::open(&mut *disk, state, SLOT_SIZE as usize)?;
         let (stored, writes) = decode(&payload)?;
-        let mut image =
-            Self { disk, header, slots, half: 0, unsynced_tables: false, failed: false };
+        let mut image = Self {
+            disk,
+            header,
+            slots,
+            half: 0,
+            unsynced_tables: false,
+            carried: None,
+            failed: false,
+        };
         let writes = match writes {
             Writes::None => None,
             Writes::Inline(writes) => Some(writes),
@@ -120,13 +137,21 @@ impl Image {
     ) -> Result<(), ImageError> {
         self.guarded(|image| {
             // The state about to be replaced vouches for its table writes until they are durable.
-            if image.unsynced_tables {
-                image.disk.sync()?;
-                image.unsynced_tables = false;
+            let mut all = TableWrites::default();
+            if let Some(carried) = image.carried.take().filter(|_| image.unsynced_tables) {
+                all = carried;
+                all.extend(writes);
             }
-            let encoded = image.store_writes(writes)?;
+            if image.unsynced_tables && (all.is_empty() || all.encoded_bound() > INLINE) {
+                image.disk.sync()?;
+                all = TableWrites::default();
+            }
+            let all = if all.is_empty() { writes } else { &all };
+            let encoded = image.store_writes(all)?;
             let payload = encode(power_cycles, tper, vault, &encoded)?;
             image.slots.commit(&mut *image.disk, &payload, destroys)?;
+            // That sync covered what was written before it.
+            image.unsynced_tables = false;
             image.carry_out(writes)
         })
     }
@@ -151,6 +176,7 @@ impl Image {
         self.guarded(|image| {
             image.disk.sync()?;
             image.unsynced_tables = false;
+            image.carried = None;
             Ok(())
         })
     }
@@ -220,6 +246,7 @@ impl Image {
         }
         writes.apply(&mut *self.disk)?;
         self.unsynced_tables = true;
+        self.carried = (writes.encoded_bound() <= INLINE / 2).then(|| writes.clone());
         Ok(())
     }
 }

@@ -42,7 +42,8 @@ impl<'a> LockboxEscrow<'a> {
         let generated = credential
             .version(version)
             .is_some_and(|version| version.origin == lockbox::Origin::Generated);
-        Ok(Candidate { version, pin, generated })
+        let proved = credential.active == Some(version) && !credential.set_issued;
+        Ok(Candidate { version, pin, generated, proved })
     }
 
     /// Marks that count now: those of an older power cycle do not.
@@ -161,7 +162,7 @@ impl Escrow for LockboxEscrow<'_> {
             .lockbox
             .stage(&self.owner, &role.to_string(), Kind::DrivePin, &secret, origin)
             .map_err(refuse)?;
-        Ok(Candidate { version, pin, generated: true })
+        Ok(Candidate { version, pin, generated: true, proved: false })
     }
 
     fn about_to_set(&mut self, role: Role) -> Result<(), EscrowError> {

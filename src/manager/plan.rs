@@ -81,6 +81,17 @@ pub fn revert(psid: bool) -> Plan {
     }
 }
 
+/// The plan of a range's erasure.
+#[must_use]
+pub fn erase(range: u16) -> Plan {
+    let name = name(range);
+    let mut admin = Session::new("Locking SP as Admin1");
+    admin.add(format!("Get {name}: which media key"));
+    admin.add(format!("GenKey of {name}"));
+    let sessions = vec![admin.end()];
+    Plan { losses: vec![format!("all data in {name}")], round_trips: count(&sessions), sessions }
+}
+
 /// What making these ranges costs: a range of its own has a media key of its own, so blocks that
 /// move into it become unreadable. The Global Range keeps its data.
 #[must_use]

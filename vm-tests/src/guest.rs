@@ -18,6 +18,7 @@ use crate::error::{Context as _, Error};
 use crate::image;
 use crate::qemu::{self, Accelerator};
 use crate::serial::{self, Event, Shared, Transcript};
+use crate::tpm::Tpm;
 
 /// A boot that has not reached userspace by then is tried again. It takes 3 s on an idle machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
@@ -155,6 +156,7 @@ pub struct GuestBuilder {
     append: String,
     memory: u32,
     network: bool,
+    tpm: bool,
     script: String,
     timeout: Duration,
     calls: Option<HostCalls>,
@@ -178,6 +180,7 @@ impl Guest {
             append: String::new(),
             memory: 512,
             network: false,
+            tpm: false,
             script: String::new(),
             timeout: Duration::from_secs(300),
             calls: None,
@@ -294,6 +297,10 @@ impl Guest {
         let started = Instant::now();
         let mut command = qemu::command(&made.root);
         self.settings.machine(&mut command, made, accelerator, &socket);
+        let tpm = self.settings.tpm.then(|| Tpm::start(made.folder.path())).transpose()?;
+        if let Some(tpm) = &tpm {
+            command.args(tpm.arguments());
+        }
         let mut child = command.spawn().context("starting QEMU through setpriv")?;
         let console = Arc::<Mutex<String>>::default();
         let errors = Arc::<Mutex<String>>::default();
@@ -316,6 +323,7 @@ impl Guest {
             ending
         });
         guard.end();
+        drop(tpm);
         for reader in readers.into_iter().flatten() {
             // It ends with the pipe; a panic there has lost the console, not the verdict.
             let _ = reader.join();
@@ -369,6 +377,14 @@ impl GuestBuilder {
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// Gives the guest a TPM 2.0 of its own, in factory state: `/dev/tpmrm0`. Needs swtpm.
+    #[must_use]
+    pub fn tpm(mut self) -> Self {
+        self.tpm = true;
+        self.modules.push("tpm_crb".to_owned());
         self
     }
 

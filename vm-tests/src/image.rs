@@ -108,11 +108,14 @@ pub(crate) fn busybox(root: &Path) -> PathBuf {
 pub(crate) fn host_program<W: Write>(archive: &mut Archive<W>, path: &Path) -> Result<(), Error> {
     let packed = "packing a program of the host";
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let data = fs::read(path).context(format!("reading {}", path.display()))?;
-    archive.file(&format!("{HOST}/bin/{name}"), 0o755, &data).context(packed)?;
-    let output = Command::new("ldd").arg(path).output().context("running ldd")?;
-    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-    for library in listed(&listing) {
+    archive.file(&format!("{HOST}/bin/{name}"), 0o755, &stripped(path)?).context(packed)?;
+    let mut libraries: BTreeSet<PathBuf> = host_libraries(path)?.into_iter().collect();
+    let loaded: Vec<PathBuf> = libraries.iter().filter_map(|library| plugin(library)).collect();
+    for plugin in loaded {
+        libraries.extend(host_libraries(&plugin)?);
+        libraries.insert(plugin);
+    }
+    for library in libraries {
         let file = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let data = fs::read(&library).context(format!("reading {}", library.display()))?;
         archive.file(&format!("{HOST}/lib/{file}"), 0o755, &data).context(packed)?;
@@ -122,6 +125,29 @@ pub(crate) fn host_program<W: Write>(archive: &mut Archive<W>, path: &Path) -> R
          --library-path /{HOST}/lib /{HOST}/bin/{name} \"$@\"\n"
     );
     archive.file(&format!("usr/local/bin/{name}"), 0o755, wrapper.as_bytes()).context(packed)
+}
+
+/// The program without what only debuggers read, which is most of it; the guest has little memory.
+fn stripped(path: &Path) -> Result<Vec<u8>, Error> {
+    let out = tempfile::NamedTempFile::new().context("creating a stripped program")?;
+    let output = Command::new("strip").arg("-o").arg(out.path()).arg(path).output();
+    // Not every machine has binutils; the whole program works as well.
+    let small = output.is_ok_and(|output| output.status.success());
+    let from = if small { out.path() } else { path };
+    fs::read(from).context(format!("reading {}", path.display()))
+}
+
+/// The libraries that a program or library of the host loads, its loader among them.
+fn host_libraries(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let output = Command::new("ldd").arg(path).output().context("running ldd")?;
+    Ok(listed(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The library that `library` loads at run time to reach a TPM of the kernel.
+fn plugin(library: &Path) -> Option<PathBuf> {
+    let name = library.file_name()?.to_str()?;
+    let plugin = library.with_file_name("libtss2-tcti-device.so.0");
+    (name.starts_with("libtss2-tctildr.so") && plugin.exists()).then_some(plugin)
 }
 
 fn programs(root: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {

@@ -35,6 +35,7 @@ mod programs;
 mod qemu;
 mod serial;
 mod sources;
+mod tpm;
 
 pub use artifacts::{Artifacts, Kernel, QemuRelease};
 pub use emulator::{Emulator, FrontEnd};

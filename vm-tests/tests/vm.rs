@@ -7,6 +7,8 @@ mod foreign;
 mod harness;
 #[path = "vm/nvme_tcp.rs"]
 mod nvme_tcp;
+#[path = "vm/own.rs"]
+mod own;
 #[path = "vm/vfio_user_nvme.rs"]
 mod vfio_user_nvme;
 #[path = "vm/vhost_user_scsi.rs"]

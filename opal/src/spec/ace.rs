@@ -143,3 +143,47 @@ pub mod single_user {
         row(0x0004_3000 + range as u32)
     }
 }
+
+/// ACEs of Enterprise (Enterprise 1.01).
+pub mod enterprise {
+    use super::{Uid, row};
+
+    /// ACE_Makers (Admin SP).
+    pub const MAKERS: Uid = row(3);
+    /// ACE_SID (Admin SP).
+    pub const SID: Uid = row(0x201);
+    /// ACE_C_PIN_SID_Set_SelfPIN (Admin SP).
+    pub const C_PIN_SID_SET_SELF: Uid = row(0x8C03);
+    /// ACE_C_PIN_MSID_Get_PIN (Admin SP).
+    pub const C_PIN_MSID_GET_PIN: Uid = row(0x8C04);
+    /// ACE_SID_SetMakers (Admin SP).
+    pub const SID_SET_MAKERS: Uid = row(0x8C05);
+    /// ACE_EraseMaster (Locking SP).
+    pub const ERASE_MASTER: Uid = row(0x8C01);
+    /// ACE_C_PIN_EraseMaster_SetSelf (Locking SP).
+    pub const C_PIN_ERASE_MASTER_SET_SELF: Uid = row(0x8C02);
+    /// ACE_AnyMaster (Locking SP).
+    pub const ANY_MASTER: Uid = row(0x8C05);
+    /// ACE_BandMasters (Locking SP).
+    pub const BAND_MASTERS: Uid = row(0x8C06);
+    /// ACE_Anybody_GetBand (Locking SP).
+    pub const ANYBODY_GET_BAND: Uid = row(0x201);
+    /// ACE_Get_K_AES_Mode (Locking SP).
+    pub const GET_K_AES_MODE: Uid = row(0x0003_BFFF);
+
+    /// ACE_BandMasterN; `n` from 0.
+    #[must_use]
+    pub const fn band_master(n: u16) -> Uid {
+        row(0x8001 + n as u32)
+    }
+    /// ACE_C_PIN_BandMasterN_SetSelf; `n` from 0.
+    #[must_use]
+    pub const fn c_pin_band_master_set_self(n: u16) -> Uid {
+        row(0x8401 + n as u32)
+    }
+    /// ACE_Locking_BandMasterN_SetBand; `n` from 0.
+    #[must_use]
+    pub const fn locking_band_master_set_band(n: u16) -> Uid {
+        row(0x8801 + n as u32)
+    }
+}

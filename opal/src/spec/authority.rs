@@ -42,6 +42,9 @@ pub const fn user(n: u16) -> Uid {
 pub mod enterprise {
     use super::{Uid, row};
 
+    /// MakerSymK (Admin SP).
+    pub const MAKER_SYM_K: Uid = row(4);
+
     /// BandMasterN; `n` from 0.
     #[must_use]
     pub const fn band_master(n: u16) -> Uid {

@@ -37,6 +37,27 @@ pub const fn key_256(n: u16) -> Uid {
     Uid::new(super::table::K_AES_256, range_row(n))
 }
 
+/// The Locking row of band `n` of Enterprise; 0 is the Global Range, 1023 the last.
+#[must_use]
+pub const fn band(n: u16) -> Uid {
+    Uid::new(super::table::LOCKING, n as u32 + 1)
+}
+
+/// The media key row of band `n` of Enterprise in K_AES table `table`.
+#[must_use]
+pub const fn band_key(table: u32, n: u16) -> Uid {
+    Uid::new(table, n as u32 + 1)
+}
+
+/// The band of a Locking or media key row, if the row is numbered as in Enterprise.
+#[must_use]
+pub const fn band_number(row: Uid) -> Option<u16> {
+    match row.row() {
+        low @ 1..=0x400 => Some((low - 1) as u16),
+        _ => None,
+    }
+}
+
 /// `reset_types` members (Core 2.01 §5.1.3; Opal 2.30 for Programmatic).
 pub mod reset {
     /// Power cycle.

@@ -41,6 +41,8 @@ pub const K_AES_128: u32 = 0x0805;
 pub const K_AES_256: u32 = 0x0806;
 /// DataStore, a byte table; further ones follow it.
 pub const DATA_STORE: u32 = 0x1001;
+/// DataStore of Enterprise, a byte table.
+pub const ENTERPRISE_DATA_STORE: u32 = 0x8001;
 /// DataRemovalMechanism.
 pub const DATA_REMOVAL_MECHANISM: u32 = 0x1101;
 

@@ -54,7 +54,7 @@ impl<P: Platform> Machine<'_, P> {
     fn stack_reset(&mut self, channel: usize) {
         self.inner.sessions.retain(|s| s.channel != channel);
         if let Some(channel) = self.inner.channels.get_mut(channel) {
-            *channel = Channel::default();
+            *channel = Channel::new(self.profile);
         }
     }
 

@@ -5,9 +5,9 @@
 use alloc::vec::Vec;
 
 use super::profile::Profile;
-use super::tables::Tables;
+use super::tables::{Tables, range_number};
 use crate::spec::column::locking as column;
-use crate::spec::{locking, table};
+use crate::spec::table;
 
 /// What a read command gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(super) fn ranges(tables: &Tables) -> Vec<Range> {
     let sp = &tables.locking;
     sp.rows_of(table::LOCKING)
         .filter_map(|(uid, _)| {
-            let number = locking::range_number(uid)?;
+            let number = range_number(uid)?;
             let bound = |column| match number {
                 0 => 0,
                 _ => sp.uint(uid, column).unwrap_or(0),

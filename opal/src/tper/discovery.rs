@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 
 use super::data_path::ranges;
 use super::machine::Inner;
-use super::preset::admin_sp::CRYPTOGRAPHIC_ERASE;
 use super::profile::{Profile, Ssc};
 use crate::spec::{column, protocol, table};
 
@@ -21,9 +20,12 @@ pub(super) fn level_0(profile: &Profile, inner: &Inner) -> Vec<u8> {
     out.resize(HEADER, 0);
     // Major version 0, minor 1.
     set(&mut out, 6, &[0, 1]);
-    tper(&mut out);
+    tper(&mut out, profile);
     locking(&mut out, profile, inner);
-    geometry(&mut out, profile);
+    // Opal 1 is older than the descriptor.
+    if profile.ssc != Ssc::Opal1 {
+        geometry(&mut out, profile);
+    }
     if profile.features.single_user_mode {
         single_user_mode(&mut out, profile, inner);
     }
@@ -31,12 +33,20 @@ pub(super) fn level_0(profile: &Profile, inner: &Inner) -> Vec<u8> {
         data_stores(&mut out, profile);
     }
     match profile.ssc {
-        Ssc::Opal2 => opal2(&mut out, profile),
+        Ssc::Enterprise => first_ssc(&mut out, profile, 0x0100),
+        Ssc::Opal1 => first_ssc(&mut out, profile, 0x0200),
+        Ssc::Opal2 => second_ssc(&mut out, profile, 0x0203, opal2_version(profile)),
+        Ssc::Opalite => small_ssc(&mut out, profile, 0x0301),
+        Ssc::Pyrite1 => small_ssc(&mut out, profile, 0x0302),
+        Ssc::Pyrite2 => small_ssc(&mut out, profile, 0x0303),
+        Ssc::Ruby => second_ssc(&mut out, profile, 0x0304, 0x10),
     }
     if profile.features.block_sid {
         block_sid(&mut out, inner);
     }
-    data_removal(&mut out);
+    if profile.data_removal.mechanisms != 0 {
+        data_removal(&mut out, profile);
+    }
     let length = (out.len() - 4) as u32;
     set(&mut out, 0, &length.to_be_bytes());
     out
@@ -71,10 +81,11 @@ fn bits<const N: usize>(bits: [bool; N]) -> u8 {
     bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))
 }
 
-fn tper(out: &mut Vec<u8>) {
+fn tper(out: &mut Vec<u8>, profile: &Profile) {
     let at = descriptor(out, 0x0001, 0x10, 0x0C);
-    // Sync and Streaming.
-    set(out, at + 4, &[0x11]);
+    let com_id_management = profile.dynamic_com_ids != 0;
+    // Sync, Streaming, ComID Management.
+    set(out, at + 4, &[bits([true, false, false, false, true, false, com_id_management])]);
 }
 
 fn locking(out: &mut Vec<u8>, profile: &Profile, inner: &Inner) {
@@ -84,15 +95,23 @@ fn locking(out: &mut Vec<u8>, profile: &Profile, inner: &Inner) {
     let mbr = table::row::MBR_CONTROL_ROW;
     let mbr_enabled = active && tables.locking.flag(mbr, m::ENABLE);
     let locked = active && ranges(tables).iter().any(|r| r.read_locked || r.write_locked);
-    let at = descriptor(out, 0x0002, 0x30, 0x0C);
+    // The bits for a missing shadow MBR and for hardware reset came with versions 2 and 3.
+    let version = match profile.ssc {
+        Ssc::Opal1 | Ssc::Enterprise => 0x10,
+        Ssc::Opal2 => 0x30,
+        _ if profile.features.hardware_reset => 0x30,
+        _ => 0x20,
+    };
+    let no_mbr = version >= 0x20 && profile.mbr_size == 0;
+    let at = descriptor(out, 0x0002, version, 0x0C);
     let byte = bits([
         true,
         active,
         locked,
-        true,
+        profile.ssc.encrypts(),
         mbr_enabled,
         mbr_enabled && tables.locking.flag(mbr, m::DONE),
-        false,
+        no_mbr,
         profile.features.hardware_reset,
     ]);
     set(out, at + 4, &[byte]);
@@ -124,16 +143,38 @@ fn data_stores(out: &mut Vec<u8>, profile: &Profile) {
     set(out, at + 12, &profile.data_store.alignment.to_be_bytes());
 }
 
-fn opal2(out: &mut Vec<u8>, profile: &Profile) {
-    let minor = profile.opal2_minor();
-    let version = if minor >= 2 { 0x20 } else { 0x10 };
-    let at = descriptor(out, 0x0203, version | minor, 0x10);
-    set(out, at + 4, &profile.base_com_id.to_be_bytes());
-    set(out, at + 6, &profile.com_ids.to_be_bytes());
+/// Enterprise and Opal 1.
+fn first_ssc(out: &mut Vec<u8>, profile: &Profile, code: u16) {
+    let at = com_ids(out, profile, code, 0x10);
+    set(out, at + 8, &[u8::from(profile.range_crossing_forbidden)]);
+}
+
+/// Opalite and Pyrite. Bytes 13 and 14: the SID's PIN is the MSID, also after Revert.
+fn small_ssc(out: &mut Vec<u8>, profile: &Profile, code: u16) {
+    com_ids(out, profile, code, 0x10);
+}
+
+/// Opal 2 and Ruby.
+fn second_ssc(out: &mut Vec<u8>, profile: &Profile, code: u16, version: u8) {
+    let at = com_ids(out, profile, code, version);
     set(out, at + 8, &[u8::from(profile.range_crossing_forbidden)]);
     set(out, at + 9, &profile.admins.to_be_bytes());
     set(out, at + 11, &profile.users.to_be_bytes());
     // Bytes 13 and 14: the SID's PIN is the MSID, also after Revert.
+}
+
+/// What every SSC's descriptor begins with.
+fn com_ids(out: &mut Vec<u8>, profile: &Profile, code: u16, version: u8) -> usize {
+    let at = descriptor(out, code, version, 0x10);
+    set(out, at + 4, &profile.base_com_id.to_be_bytes());
+    set(out, at + 6, &profile.com_ids.to_be_bytes());
+    at
+}
+
+const fn opal2_version(profile: &Profile) -> u8 {
+    let minor = profile.opal2_minor();
+    let version = if minor >= 2 { 0x20 } else { 0x10 };
+    version | minor
 }
 
 fn block_sid(out: &mut Vec<u8>, inner: &Inner) {
@@ -143,9 +184,17 @@ fn block_sid(out: &mut Vec<u8>, inner: &Inner) {
     set(out, at + 4, &[state, u8::from(block.cleared_by_hardware_reset)]);
 }
 
-fn data_removal(out: &mut Vec<u8>) {
-    let at = descriptor(out, 0x0404, 0x20, 0x20);
-    set(out, at + 6, &[1 << CRYPTOGRAPHIC_ERASE]);
-    // One unit of two seconds.
-    set(out, at + 8 + 2 * CRYPTOGRAPHIC_ERASE as usize, &1u16.to_be_bytes());
+fn data_removal(out: &mut Vec<u8>, profile: &Profile) {
+    let removal = &profile.data_removal;
+    // Pyrite knows only the first version.
+    let version = if profile.ssc.encrypts() { 0x20 } else { 0x10 };
+    let at = descriptor(out, 0x0404, version, 0x20);
+    set(out, at + 6, &[removal.mechanisms]);
+    // In units of two seconds, at least one.
+    let units = removal.duration.as_secs().div_ceil(2).clamp(1, 0xFFFF) as u16;
+    for mechanism in 0..6 {
+        if removal.supports(mechanism) {
+            set(out, at + 8 + 2 * mechanism as usize, &units.to_be_bytes());
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::access::{Enabled, openers};
 use super::data_path::{Range, ranges};
 use super::machine::{Block, Machine};
 use super::platform::{Effect, Grants, Platform, RangeGrant, SessionId, TableGrant, VaultError};
-use super::tables::Tables;
+use super::tables::{Tables, range_number};
 use crate::spec::{authority, column, locking, method, table};
 use crate::wire::Status;
 use crate::{Pin, Uid};
@@ -192,13 +192,18 @@ pub(super) fn grants(tables: &Tables) -> Grants {
     let sp = &tables.locking;
     let active = tables.is_active();
     let enabled = Enabled::of(sp);
+    let (get, set) = if tables.is_enterprise() {
+        (method::ENTERPRISE_GET, method::ENTERPRISE_SET)
+    } else {
+        (method::GET, method::SET)
+    };
     let rows = sp.rows_of(table::LOCKING).filter_map(|(uid, _)| {
-        let range = locking::range_number(uid)?;
+        let range = range_number(uid)?;
         let openers = openers(
             sp,
             &enabled,
             uid,
-            method::SET,
+            set,
             column::locking::READ_LOCK_ENABLED..=column::locking::LOCK_ON_RESET,
         );
         let by_reset = sp
@@ -211,11 +216,13 @@ pub(super) fn grants(tables: &Tables) -> Grants {
             range,
             open: !active || !shut_both || openers.anybody,
             authorities: if active { openers.authorities } else { Vec::new() },
-            single_user: active && tables.config.single_user.contains(&range),
+            // A band is its master's alone, too.
+            single_user: active
+                && (tables.is_enterprise() || tables.config.single_user.contains(&range)),
         })
     });
     let stores = sp.byte_tables().filter(|(uid, _)| uid.table() != table::MBR).map(|(uid, _)| {
-        let openers = openers(sp, &enabled, uid, method::GET, 0..=u64::MAX);
+        let openers = openers(sp, &enabled, uid, get, 0..=u64::MAX);
         TableGrant {
             table: uid,
             open: !active || openers.anybody,

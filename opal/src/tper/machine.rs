@@ -48,7 +48,7 @@ pub(super) struct Block {
 }
 
 /// One ComID.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Channel {
     /// A whole ComPacket for the host. None is the state Awaiting IF-SEND.
     pub(super) answer: Option<Arc<Zeroizing<Vec<u8>>>>,
@@ -57,10 +57,16 @@ pub(super) struct Channel {
     pub(super) management: Option<Vec<u8>>,
 }
 
+impl Channel {
+    pub(super) fn new(profile: &Profile) -> Self {
+        Self { answer: None, host: HostProperties::initial(profile.ssc), management: None }
+    }
+}
+
 impl Inner {
     pub(super) fn new(profile: &Profile, tables: Tables) -> Self {
         let mut channels = Vec::new();
-        channels.resize_with(usize::from(profile.com_ids), Channel::default);
+        channels.resize_with(usize::from(profile.com_ids), || Channel::new(profile));
         Self {
             tables,
             ledger: Ledger::default(),

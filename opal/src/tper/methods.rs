@@ -2,6 +2,7 @@
 //! Methods of regular sessions: access control first, then one function per method.
 
 pub(super) mod control;
+mod enterprise;
 mod get;
 mod key;
 mod life_cycle;
@@ -97,6 +98,9 @@ fn run<P: Platform>(
     room: Room,
 ) -> Result<Zeroizing<Vec<u8>>, Status> {
     let (invoking, method) = found.names.ok_or(Status::NOT_AUTHORIZED)?;
+    if machine.profile.ssc.is_enterprise() && !enterprise::has(method) {
+        return Err(Status::INVALID_COMMAND);
+    }
     let session =
         machine.inner.sessions.iter().find(|s| s.tsn == tsn).ok_or(Status::TPER_MALFUNCTION)?;
     let mut draft = draft(session, &machine.inner.tables, invoking, method)?;
@@ -154,19 +158,27 @@ fn perform<P: Platform>(
 ) -> Result<(), Status> {
     match method {
         method::GET => get::get(machine, draft, parameters, results),
+        method::ENTERPRISE_GET => enterprise::get(machine, draft, parameters, results),
+        method::NEXT if machine.profile.ssc.is_enterprise() => {
+            enterprise::next(draft, parameters, results)
+        }
         method::NEXT => list::next(draft, parameters, results),
         method::GET_ACL => list::get_acl(draft, parameters, results),
         method::AUTHENTICATE => session::authenticate(machine, draft, parameters, results),
+        method::ENTERPRISE_AUTHENTICATE => {
+            enterprise::authenticate(machine, draft, parameters, results)
+        }
         method::RANDOM => session::random(machine, parameters, results),
         // Everything below changes something (Core 2.01 §3.3.7.1).
         _ if !draft.write => Err(Status::NOT_AUTHORIZED),
         method::SET => set::set(machine, draft, parameters),
+        method::ENTERPRISE_SET => enterprise::set(machine, draft, parameters, results),
         method::GEN_KEY => key::gen_key(draft, parameters),
         method::ACTIVATE => life_cycle::activate(machine, draft, parameters),
         method::REVERT => life_cycle::revert(machine, draft, parameters),
         method::REVERT_SP => life_cycle::revert_sp(machine, draft, parameters),
         method::REACTIVATE => single_user::reactivate(machine, draft, parameters),
-        method::ERASE => single_user::erase(draft, parameters),
+        method::ERASE => single_user::erase(machine.profile, draft, parameters),
         // An AccessControl row for a method that nobody wrote.
         _ => Err(Status::TPER_MALFUNCTION),
     }

@@ -84,7 +84,13 @@ fn record(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
 
 fn fingerprint(profile: &Profile) -> Vec<u8> {
     let ssc = match profile.ssc {
+        Ssc::Opal1 => 1,
         Ssc::Opal2 => 2,
+        Ssc::Opalite => 3,
+        Ssc::Pyrite1 => 4,
+        Ssc::Pyrite2 => 5,
+        Ssc::Ruby => 6,
+        Ssc::Enterprise => 7,
     };
     let key = match profile.key_bits {
         KeyBits::Aes128 => 2,

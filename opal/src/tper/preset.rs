@@ -2,6 +2,7 @@
 //! Factory states: the tables that an SSC preconfigures, written as rows.
 
 pub(super) mod admin_sp;
+pub(super) mod enterprise;
 pub(super) mod locking_sp;
 pub(super) mod single_user;
 
@@ -18,14 +19,16 @@ use crate::spec::{ace, authority, column, method, table};
 /// The Admin SP of a drive at the factory.
 pub(super) fn admin_sp(profile: &Profile) -> Provider {
     match profile.ssc {
-        Ssc::Opal2 => admin_sp::opal2(profile),
+        Ssc::Enterprise => enterprise::admin_sp(profile),
+        _ => admin_sp::opal(profile),
     }
 }
 
 /// The Locking SP of a drive at activation.
 pub(super) fn locking_sp(profile: &Profile, config: &LockingConfig) -> Provider {
     match profile.ssc {
-        Ssc::Opal2 => locking_sp::opal2(profile, config),
+        Ssc::Enterprise => enterprise::locking_sp(profile),
+        _ => locking_sp::opal(profile, config),
     }
 }
 
@@ -33,11 +36,14 @@ pub(super) fn locking_sp(profile: &Profile, config: &LockingConfig) -> Provider 
 pub(super) struct Builder {
     rows: BTreeMap<Uid, Row>,
     access: BTreeMap<(Uid, Uid), AccessRow>,
+    /// Rows of the Table table have the granularity columns.
+    granularity: bool,
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
-        Self { rows: BTreeMap::new(), access: BTreeMap::new() }
+    pub(super) fn new(profile: &Profile) -> Self {
+        let granularity = profile.ssc.has_alignment_columns();
+        Self { rows: BTreeMap::new(), access: BTreeMap::new(), granularity }
     }
 
     /// A row; its UID column is filled in.
@@ -85,10 +91,15 @@ impl Builder {
 
     /// Lets `aces` use Get on every row of tables built so far.
     pub(super) fn allow_get_rows(&mut self, tables: &[u32], aces: &[Uid]) {
+        self.allow_rows(tables, method::GET, aces);
+    }
+
+    /// Lets `aces` use `method` on every row of tables built so far.
+    pub(super) fn allow_rows(&mut self, tables: &[u32], method: Uid, aces: &[Uid]) {
         let rows: Vec<Uid> =
             self.rows.keys().copied().filter(|uid| tables.contains(&uid.table())).collect();
         for row in rows {
-            self.allow(row, method::GET, aces);
+            self.allow(row, method, aces);
         }
     }
 
@@ -164,16 +175,12 @@ impl Builder {
         }
     }
 
-    /// Rows of the Table table for object tables, counting the rows built so far.
+    /// Rows of the Table table for object tables, counting the rows built so far. The Table table
+    /// itself and AccessControl are counted at the end.
     pub(super) fn object_tables(&mut self, tables: &[(u32, &str)]) {
         for (number, name) in tables {
             let rows = self.rows.keys().filter(|uid| uid.table() == *number).count();
-            let rows = match *number {
-                table::TABLE => (rows + tables.len()) as u64,
-                table::ACCESS_CONTROL => self.access.len() as u64,
-                _ => rows as u64,
-            };
-            self.table(*number, name, KIND_OBJECT, rows, 0, 0);
+            self.table(*number, name, KIND_OBJECT, rows as u64, 0, 0);
         }
     }
 
@@ -210,13 +217,24 @@ impl Builder {
                 (c::LAST_ID, Cell::uid(Uid::NULL)),
                 (c::MIN_SIZE, Cell::Uint(rows)),
                 (c::MAX_SIZE, Cell::Uint(rows)),
-                (c::MANDATORY_WRITE_GRANULARITY, Cell::Uint(mandatory)),
-                (c::RECOMMENDED_ACCESS_GRANULARITY, Cell::Uint(recommended)),
             ],
         );
+        if self.granularity {
+            let row = table::descriptor(number);
+            self.put(row, c::MANDATORY_WRITE_GRANULARITY, Cell::Uint(mandatory));
+            self.put(row, c::RECOMMENDED_ACCESS_GRANULARITY, Cell::Uint(recommended));
+        }
     }
 
-    pub(super) fn finish(self, uid: Uid) -> Provider {
+    pub(super) fn finish(mut self, uid: Uid) -> Provider {
+        let tables = self.rows.keys().filter(|uid| uid.table() == table::TABLE).count();
+        for (number, count) in [(table::TABLE, tables), (table::ACCESS_CONTROL, self.access.len())]
+        {
+            use column::table as c;
+            for size in [c::ROWS, c::MIN_SIZE, c::MAX_SIZE] {
+                self.put(table::descriptor(number), size, Cell::Uint(count as u64));
+            }
+        }
         let rows = self.rows.into_iter().map(|(uid, row)| (uid, Arc::new(row))).collect();
         Provider { uid, rows: Arc::new(rows), access: Arc::new(self.access) }
     }

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! [`Profile`]: what kind of drive a TPer is. Never changes in a drive's life.
 
-use alloc::vec::Vec;
+mod ssc;
 
-/// The constants of a drive model and unit. Start from [`Profile::opal2`] and change fields.
+use alloc::vec::Vec;
+use core::time::Duration;
+
+pub use super::quirk::{Quirk, Quirks};
+pub use ssc::Ssc;
+
+/// The constants of a drive model and unit. Start from [`Profile::of`] and change fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
@@ -13,6 +19,8 @@ pub struct Profile {
     pub base_com_id: u16,
     /// Number of static ComIDs; at least 1.
     pub com_ids: u16,
+    /// Number of dynamic ComIDs that GET_COMID hands out; they follow the static ones.
+    pub dynamic_com_ids: u16,
     /// A command that touches two ranges is refused (SSC descriptor, Range Crossing Behavior).
     pub range_crossing_forbidden: bool,
     /// Locking SP administrators; 4 or more for Opal 2.
@@ -29,7 +37,7 @@ pub struct Profile {
     pub msid: Vec<u8>,
     /// Length of media keys; decides between K_AES_128 and K_AES_256.
     pub key_bits: KeyBits,
-    /// Size of the shadow MBR in bytes; at least 0x08000000 for Opal 2.
+    /// Size of the shadow MBR in bytes; at least 0x08000000 for Opal 2. 0: the drive has none.
     pub mbr_size: u64,
     /// DataStore tables.
     pub data_store: DataStore,
@@ -41,6 +49,10 @@ pub struct Profile {
     pub limits: Limits,
     /// Optional feature sets.
     pub features: Features,
+    /// How Revert, RevertSP and GenKey remove data.
+    pub data_removal: DataRemoval,
+    /// Deviations from the specifications.
+    pub quirks: Quirks,
     /// TPerInfo.GUDID.
     pub gudid: [u8; 12],
     /// TPerInfo.FirmwareVersion.
@@ -55,6 +67,7 @@ impl Profile {
             ssc: Ssc::Opal2,
             base_com_id: 0x1000,
             com_ids: 1,
+            dynamic_com_ids: 0,
             range_crossing_forbidden: false,
             admins: 4,
             users: 9,
@@ -80,9 +93,76 @@ impl Profile {
                 single_user_mode: false,
                 hardware_reset: false,
             },
+            data_removal: DataRemoval {
+                mechanisms: DataRemoval::CRYPTOGRAPHIC,
+                active: 2,
+                duration: Duration::ZERO,
+            },
+            quirks: Quirks::NONE,
             gudid: [0x02, 0x23, 0x00, 0x08, 0x50, 0, 0, 0, 0, 0, 0, 1],
             firmware_version: 1,
         }
+    }
+
+    /// A drive of 1 GiB of any SSC, with the fewest authorities and ranges it may have.
+    #[must_use]
+    pub fn of(ssc: Ssc) -> Self {
+        let mut profile = Self { ssc, ..Self::opal2() };
+        match ssc {
+            Ssc::Opal2 => {}
+            Ssc::Opal1 => {
+                (profile.users, profile.ranges) = (8, 4);
+                profile.geometry.alignment_required = false;
+                profile.geometry.alignment_granularity = 1;
+                profile.data_store.total = 0x40_0000;
+                profile.features.block_sid = false;
+                profile.features.data_stores = false;
+                profile.data_removal.mechanisms = 0;
+            }
+            Ssc::Opalite | Ssc::Pyrite1 | Ssc::Pyrite2 => {
+                (profile.admins, profile.users, profile.ranges) = (1, 2, 0);
+                profile.data_store.total = 0x2_0000;
+                profile.features.data_stores = false;
+                profile.data_removal.mechanisms = 0;
+                if ssc == Ssc::Pyrite2 {
+                    profile.data_removal.mechanisms =
+                        DataRemoval::OVERWRITE | DataRemoval::BLOCK_ERASE | DataRemoval::UNMAP;
+                    profile.data_removal.active = 1;
+                }
+            }
+            Ssc::Ruby => {
+                profile.mbr_size = 0;
+                profile.features.data_stores = false;
+            }
+            Ssc::Enterprise => {
+                (profile.base_com_id, profile.com_ids) = (0x07FE, 2);
+                (profile.admins, profile.users, profile.ranges) = (1, 1, 15);
+                profile.mbr_size = 0;
+                profile.data_store = DataStore { total: 1024, tables: 1, alignment: 1 };
+                profile.features.block_sid = false;
+                profile.features.data_stores = false;
+                profile.data_removal.mechanisms = 0;
+            }
+        }
+        profile
+    }
+
+    /// The PIN of every authority at the factory, but for SID and PSID.
+    #[must_use]
+    pub fn factory_pin(&self) -> &[u8] {
+        if self.ssc.is_enterprise() { &self.msid } else { &[] }
+    }
+
+    /// Whether there is a shadow MBR.
+    #[must_use]
+    pub const fn has_mbr(&self) -> bool {
+        self.mbr_size != 0 && !self.quirks.has(Quirk::MbrRefusedWithoutBit)
+    }
+
+    /// Whether the PSID authority is there.
+    #[must_use]
+    pub const fn has_psid(&self) -> bool {
+        self.features.psid && !self.quirks.has(Quirk::NoPsid)
     }
 
     /// Checks that the fields go together.
@@ -94,8 +174,20 @@ impl Profile {
         let rules = [
             (self.com_ids >= 1, "a drive has at least one ComID"),
             (
-                u32::from(self.base_com_id) + u32::from(self.com_ids) <= 0x1_0000,
+                u32::from(self.base_com_id)
+                    + u32::from(self.com_ids)
+                    + u32::from(self.dynamic_com_ids)
+                    <= 0x1_0000,
                 "the ComIDs go past FFFF",
+            ),
+            (
+                u32::from(self.com_ids) + u32::from(self.dynamic_com_ids) <= 256,
+                "at most 256 ComIDs together",
+            ),
+            (
+                self.dynamic_com_ids == 0
+                    || u32::from(self.base_com_id) + u32::from(self.com_ids) >= 0x1000,
+                "dynamic ComIDs begin at 1000",
             ),
             (self.base_com_id >= 0x07FE, "the base ComID is in the reserved area"),
             ((1..=255).contains(&self.admins), "1 to 255 administrators"),
@@ -118,6 +210,21 @@ impl Profile {
                 "the DataStore is 1 byte to 1 GiB",
             ),
             ((1..=128).contains(&self.data_store.tables), "1 to 128 DataStore tables"),
+            (self.data_removal.is_sound(), "the active data removal mechanism is supported"),
+            (
+                !self.ssc.is_enterprise()
+                    || (self.mbr_size == 0
+                        && !self.features.single_user_mode
+                        && !self.features.block_sid
+                        && !self.features.data_stores
+                        && !self.features.hardware_reset
+                        && self.data_removal.mechanisms == 0),
+                "Enterprise has no shadow MBR and none of Opal's feature sets",
+            ),
+            (
+                self.ssc.encrypts() || !self.features.single_user_mode,
+                "Single User Mode needs encryption",
+            ),
             (self.data_store.alignment >= 1, "the DataStore alignment is at least 1"),
             (
                 (1..=8192).contains(&self.write_granularity),
@@ -142,25 +249,7 @@ impl Profile {
     #[must_use]
     pub const fn opal2_minor(&self) -> u8 {
         let features = &self.features;
-        if features.psid && features.block_sid && features.data_stores { 3 } else { 1 }
-    }
-}
-
-/// Security Subsystem Classes a TPer can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ssc {
-    /// Opal 2.xx.
-    Opal2,
-}
-
-impl Ssc {
-    /// The name in TPerInfo.SSC.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Opal2 => "Opal",
-        }
+        if self.has_psid() && features.block_sid && features.data_stores { 3 } else { 1 }
     }
 }
 
@@ -195,6 +284,41 @@ pub struct DataStore {
     pub tables: u16,
     /// Table sizes are multiples of this.
     pub alignment: u32,
+}
+
+/// Data removal (Supported Data Removal Mechanism descriptor; Opal 2.30 table 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataRemoval {
+    /// Mechanisms, as bits of the descriptor; 0: the drive does not have the feature. Whatever is
+    /// chosen, this TPer removes data by replacing keys.
+    pub mechanisms: u8,
+    /// The one active at the factory: a bit number.
+    pub active: u8,
+    /// How long a Revert, RevertSP or GenKey takes. Zero: it is done when the answer is fetched.
+    /// Otherwise time comes from `Tper::session_timeouts`, and a reset before it has passed
+    /// interrupts the removal.
+    pub duration: Duration,
+}
+
+impl DataRemoval {
+    /// Overwrite Data Erase.
+    pub const OVERWRITE: u8 = 1;
+    /// Block Erase.
+    pub const BLOCK_ERASE: u8 = 1 << 1;
+    /// Cryptographic Erase.
+    pub const CRYPTOGRAPHIC: u8 = 1 << 2;
+    /// Unmap (Pyrite 2 only).
+    pub const UNMAP: u8 = 1 << 3;
+
+    /// Whether mechanism number `mechanism` is there.
+    #[must_use]
+    pub const fn supports(&self, mechanism: u64) -> bool {
+        mechanism < 8 && self.mechanisms & (1 << mechanism) != 0
+    }
+
+    const fn is_sound(&self) -> bool {
+        self.mechanisms == 0 || self.supports(self.active as u64)
+    }
 }
 
 /// C_PIN.TryLimit at the factory; 0 is no limit.

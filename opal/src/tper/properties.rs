@@ -2,8 +2,7 @@
 //! Properties: what both sides can receive (Core 2.01 §5.2.2, table 168; Opal 2.30 table 17).
 
 use super::cell::wrong;
-use super::profile::{Limits, Profile};
-use super::sessions::optional;
+use super::profile::{Limits, Profile, Ssc};
 use crate::wire::packet::{COM_PACKET_HEADER, PACKET_HEADER, SUB_PACKET_HEADER};
 use crate::wire::{Encoder, Name, Reader, Status, Token};
 
@@ -24,13 +23,27 @@ const HOST: [(&str, u64); 6] = [
     ("MaxMethods", 1),
 ];
 
-impl Default for HostProperties {
-    fn default() -> Self {
-        Self { values: HOST.map(|(_, initial)| initial) }
-    }
+/// What Enterprise takes for granted instead (Enterprise 1.01 §4).
+const ENTERPRISE_HOST: [u64; HOST.len()] = [1024, 1004, 968, 1, 1, 1];
+
+/// What the host called its list of properties: the answer calls it the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListName {
+    Number,
+    Text,
 }
 
+/// Name of the list where names are text.
+const HOST_PROPERTIES: &[u8] = b"HostProperties";
+
 impl HostProperties {
+    /// Before the host has said anything.
+    pub(super) fn initial(ssc: Ssc) -> Self {
+        let values =
+            if ssc.is_enterprise() { ENTERPRISE_HOST } else { HOST.map(|(_, initial)| initial) };
+        Self { values }
+    }
+
     const fn max_com_packet(&self) -> u64 {
         self.values[0]
     }
@@ -51,19 +64,27 @@ impl HostProperties {
     }
 }
 
-/// Reads the call's parameters into `host`. Says whether host properties were there at all.
+/// Reads the call's parameters into `host`. Says what the host properties were called, if they were
+/// there at all. Enterprise takes either name: hosts that know Opal only send the number.
 pub(super) fn receive(
     host: &mut HostProperties,
+    ssc: Ssc,
     parameters: &mut Reader<'_>,
-) -> Result<bool, Status> {
-    let mut last = None;
-    let mut given = false;
+) -> Result<Option<ListName>, Status> {
+    let mut given = None;
     let mut values = host.values;
-    while let Some((name, mut list)) = optional(parameters, &mut last)? {
-        if name != 0 {
+    let minimums = HostProperties::initial(ssc).values;
+    while !wrong(parameters.at_end())? {
+        let name = match wrong(parameters.start_name())? {
+            Some(Name::Number(0)) => ListName::Number,
+            Some(Name::Text(HOST_PROPERTIES)) if ssc.is_enterprise() => ListName::Text,
+            _ => return Err(Status::INVALID_PARAMETER),
+        };
+        if given.replace(name).is_some() {
             return Err(Status::INVALID_PARAMETER);
         }
-        given = true;
+        let mut list = wrong(parameters.value())?;
+        wrong(parameters.end_name())?;
         wrong(list.start_list())?;
         while !wrong(list.accept(Token::EndList))? {
             let Some(Name::Text(text)) = wrong(list.start_name())? else {
@@ -71,9 +92,10 @@ pub(super) fn receive(
             };
             let value = wrong(list.uint())?;
             wrong(list.end_name())?;
-            let known = HOST.iter().zip(&mut values).find(|((n, _), _)| n.as_bytes() == text);
+            let mut known = HOST.iter().zip(minimums).zip(&mut values);
+            let known = known.find(|(((name, _), _), _)| name.as_bytes() == text);
             if let Some(((_, minimum), slot)) = known {
-                *slot = value.max(*minimum);
+                *slot = value.max(minimum);
             }
         }
     }
@@ -83,7 +105,11 @@ pub(super) fn receive(
 
 /// Writes the answer's parameters. `MaxComPacketSize` comes before `MaxIndTokenSize`: some hosts
 /// look for them in that order.
-pub(super) fn write(profile: &Profile, host: Option<&HostProperties>, out: &mut Encoder) {
+pub(super) fn write(
+    profile: &Profile,
+    host: Option<(ListName, &HostProperties)>,
+    out: &mut Encoder,
+) {
     let limits = &profile.limits;
     out.list(|t| {
         let always = [
@@ -114,14 +140,18 @@ pub(super) fn write(profile: &Profile, host: Option<&HostProperties>, out: &mut 
             }
         }
     });
-    if let Some(host) = host {
-        out.named(0, |t| {
+    if let Some((name, host)) = host {
+        let list = |t: &mut Encoder| {
             t.list(|t| {
                 for ((name, _), value) in HOST.iter().zip(host.values) {
                     property(t, name, value);
                 }
             });
-        });
+        };
+        match name {
+            ListName::Number => out.named(0, list),
+            ListName::Text => out.named_bytes(HOST_PROPERTIES, list),
+        };
     }
 }
 

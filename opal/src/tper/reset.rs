@@ -39,7 +39,7 @@ impl<P: Platform> Machine<'_, P> {
     pub(super) fn reset_all(&mut self, types: &[u64]) {
         self.inner.sessions.clear();
         for channel in &mut self.inner.channels {
-            *channel = Channel::default();
+            *channel = Channel::new(self.profile);
         }
         let mut tables = self.inner.tables.clone();
         if tables.is_active() {

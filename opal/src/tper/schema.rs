@@ -60,3 +60,101 @@ pub(super) fn kind(table: u32, column: u64) -> Kind {
         _ => Kind::Fixed,
     }
 }
+
+/// Number of the column that Enterprise calls `name`.
+pub(super) fn column_named(table: u32, name: &[u8]) -> Option<u64> {
+    let names = column_names(table);
+    names.iter().position(|n| n.as_bytes() == name).map(|number| number as u64)
+}
+
+/// What Enterprise calls a column; a number without a name has none.
+pub(super) fn column_name(table: u32, column: u64) -> Option<&'static str> {
+    column_names(table).get(usize::try_from(column).ok()?).copied()
+}
+
+/// Column names in the order of their numbers (Core 2.01 §5.3.2, §5.4.2, §5.7.2).
+const fn column_names(table: u32) -> &'static [&'static str] {
+    match table {
+        table::TABLE => &[
+            "UID",
+            "Name",
+            "CommonName",
+            "TemplateID",
+            "Kind",
+            "Column",
+            "NumColumns",
+            "Rows",
+            "RowsFree",
+            "RowBytes",
+            "LastID",
+            "MinSize",
+            "MaxSize",
+        ],
+        table::SP_INFO => {
+            &["UID", "SPID", "Name", "Size", "SizeInUse", "SPSessionTimeout", "Enabled"]
+        }
+        table::SP_TEMPLATES => &["UID", "TemplateID", "Name", "Version"],
+        table::METHOD_ID => &["UID", "Name", "CommonName", "TemplateID"],
+        table::ACE => &["UID", "Name", "CommonName", "BooleanExpr", "Columns"],
+        table::AUTHORITY => &[
+            "UID",
+            "Name",
+            "CommonName",
+            "IsClass",
+            "Class",
+            "Enabled",
+            "Secure",
+            "HashAndSign",
+            "PresentCertificate",
+            "Operation",
+            "Credential",
+            "ResponseSign",
+            "ResponseExch",
+            "ClockStart",
+            "ClockEnd",
+            "Limit",
+            "Uses",
+            "Log",
+            "LogTo",
+        ],
+        table::C_PIN => {
+            &["UID", "Name", "CommonName", "PIN", "CharSet", "TryLimit", "Tries", "Persistence"]
+        }
+        table::SP => {
+            &["UID", "Name", "ORG", "EffectiveAuth", "DateOfIssue", "Bytes", "LifeCycle", "Frozen"]
+        }
+        table::LOCKING_INFO => &[
+            "UID",
+            "Name",
+            "Version",
+            "EncryptSupport",
+            "MaxRanges",
+            "MaxReEncryptions",
+            "KeysAvailableCfg",
+        ],
+        table::LOCKING => &[
+            "UID",
+            "Name",
+            "CommonName",
+            "RangeStart",
+            "RangeLength",
+            "ReadLockEnabled",
+            "WriteLockEnabled",
+            "ReadLocked",
+            "WriteLocked",
+            "LockOnReset",
+            "ActiveKey",
+            "NextKey",
+            "ReEncryptState",
+            "ReEncryptRequest",
+            "AdvKeyMode",
+            "VerifyMode",
+            "ContOnReset",
+            "LastReEncryptLBA",
+            "LastReEncStat",
+            "GeneralStatus",
+        ],
+        table::K_AES_128 | table::K_AES_256 => &["UID", "Name", "CommonName", "Key", "Mode"],
+        _ => &[],
+    }
+}

@@ -82,11 +82,19 @@ mod parameter {
 
 impl<'a> StartSession<'a> {
     /// Reads what follows HostSessionID.
-    pub(super) fn parse(host_session: u32, parameters: &mut Reader<'a>) -> Result<Self, Status> {
+    pub(super) fn parse(
+        host_session: u32,
+        parameters: &mut Reader<'a>,
+        enterprise: bool,
+    ) -> Result<Self, Status> {
         let sp = wrong(parameters.uid())?;
         let write = wrong(parameters.boolean())?;
         let mut start =
             Self { host_session, sp, write, challenge: None, authority: None, timeout: None };
+        if enterprise {
+            start.enterprise_options(parameters)?;
+            return Ok(start);
+        }
         let mut last = None;
         while let Some((name, mut value)) = optional(parameters, &mut last)? {
             match name {
@@ -103,6 +111,27 @@ impl<'a> StartSession<'a> {
             finished(&value)?;
         }
         Ok(start)
+    }
+
+    /// Optional parameters of Enterprise: those of Core by name and in their order. Nobody is
+    /// authenticated here (Enterprise 1.01 §4).
+    fn enterprise_options(&mut self, parameters: &mut Reader<'a>) -> Result<(), Status> {
+        const KNOWN: [&[u8]; 3] = [b"SessionTimeout", b"TransTimeout", b"InitialCredit"];
+        let mut last = None;
+        while !wrong(parameters.at_end())? {
+            let Some(Name::Text(name)) = wrong(parameters.start_name())? else {
+                return Err(Status::INVALID_PARAMETER);
+            };
+            let place = KNOWN.iter().position(|known| *known == name);
+            let place = place.filter(|place| last.is_none_or(|last| *place > last));
+            last = Some(place.ok_or(Status::INVALID_PARAMETER)?);
+            let value: u32 = wrong(parameters.uint_as())?;
+            wrong(parameters.end_name())?;
+            if last == Some(0) {
+                self.timeout = Some(u64::from(value));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -177,7 +206,8 @@ impl<P: Platform> Machine<'_, P> {
 
         let tsn = self.free_tsn();
         self.inner.next_session += 1;
-        let host = self.inner.channels.get(channel).map(|c| c.host).unwrap_or_default();
+        let host = self.inner.channels.get(channel).map(|c| c.host);
+        let host = host.unwrap_or(HostProperties::initial(self.profile.ssc));
         self.inner.sessions.push(Session {
             id,
             channel,

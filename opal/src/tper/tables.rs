@@ -85,6 +85,11 @@ impl Tables {
             .unwrap_or(spec::sp::life_cycle::MANUFACTURED_INACTIVE)
     }
 
+    /// Whether the SPs are those of Enterprise.
+    pub(super) fn is_enterprise(&self) -> bool {
+        self.locking.uid == spec::sp::ENTERPRISE_LOCKING
+    }
+
     /// Whether the Locking SP is activated.
     pub(super) fn is_active(&self) -> bool {
         self.life_cycle() != spec::sp::life_cycle::MANUFACTURED_INACTIVE
@@ -179,6 +184,11 @@ impl Provider {
     pub(super) fn ace_columns(&self, ace: Uid) -> &[u64] {
         self.cell(ace, column::ace::COLUMNS).map_or(&[], Cell::as_set)
     }
+}
+
+/// The range of a Locking or media key row, however the SSC numbers them.
+pub(super) fn range_number(row: Uid) -> Option<u16> {
+    spec::locking::range_number(row).or_else(|| spec::locking::band_number(row))
 }
 
 /// `table_kind` of object tables.

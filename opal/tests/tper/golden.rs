@@ -7,7 +7,7 @@ use opal::tper::Profile;
 use crate::support::{Bench, MSID, profile};
 
 /// Plays a file: what begins with `>` is sent, what begins with `<` must come back.
-fn play(bench: &mut Bench, text: &str) {
+pub(crate) fn play(bench: &mut Bench, text: &str) {
     let mut steps: Vec<(char, String, Vec<u8>)> = Vec::new();
     for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
         if let Some(title) = line.strip_prefix(['>', '<']) {

@@ -4,7 +4,7 @@
 
 use opal::Uid;
 use opal::spec::{authority, column, method, sp};
-use opal::tper::{MemoryPlatform, Profile, Reset, Tper};
+use opal::tper::{MemoryPlatform, Profile, Reset, Ssc, Tper};
 use opal::wire::packet::Envelope;
 use opal::wire::{Answer, Call, CallBuilder, ComPacket, Encoder, Name, Reader, Status, Token};
 
@@ -15,6 +15,13 @@ pub(crate) const HSN: u32 = 1;
 
 pub(crate) fn profile() -> Profile {
     let mut profile = Profile::opal2();
+    profile.msid = MSID.to_vec();
+    profile
+}
+
+/// A profile of any SSC, with the MSID of the examples.
+pub(crate) fn profile_of(ssc: Ssc) -> Profile {
+    let mut profile = Profile::of(ssc);
     profile.msid = MSID.to_vec();
     profile
 }
@@ -87,16 +94,23 @@ impl Bench {
         self.tper = Tper::restore(profile, platform, &self.disk.0).unwrap();
     }
 
+    /// The drive's first ComID.
+    pub(crate) fn com_id(&self) -> u16 {
+        self.tper.profile().base_com_id
+    }
+
     /// One request and its answer, as bytes.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
-        self.send(1, COM_ID, request).unwrap();
-        self.tper.if_recv(1, COM_ID, 65536).unwrap()
+        let com_id = self.com_id();
+        self.send(1, com_id, request).unwrap();
+        self.tper.if_recv(1, com_id, 65536).unwrap()
     }
 
     /// Sends tokens in a session and returns the tokens of the answer.
     pub(crate) fn tokens(&mut self, session: (u32, u32), tokens: &[u8]) -> Vec<u8> {
         let (tsn, hsn) = session;
-        let envelope = Envelope { com_id: COM_ID, tsn, hsn, ..Envelope::default() };
+        let com_id = self.com_id();
+        let envelope = Envelope { com_id, tsn, hsn, ..Envelope::default() };
         let answer = self.exchange(&envelope.wrap(tokens));
         let packet = ComPacket::parse(&answer).unwrap();
         let Some(packet) = packet.packets().next() else { return Vec::new() };

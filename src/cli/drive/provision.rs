@@ -25,6 +25,7 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
         return Ok(Exit::Done);
     }
     let lockbox = context.lockbox()?;
+    holder.require_apart(lockbox.dir(), &target)?;
     // Early, so that a lockbox that does not open leaves the drive alone.
     lockbox.unlock()?;
     let known = catalogue::ranges(&lockbox, &target)?;

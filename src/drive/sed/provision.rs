@@ -8,7 +8,7 @@
 //! 5. Locking SP as each user with its new PIN, which proves it: the settings are read back.
 //!
 //! Each PIN is in the escrow before it is sent, so that a run that was cut anywhere is continued
-//! by the next one: what is already as it should be costs a look, not a change.
+//! by the next one: PINs that were proved and ranges that are set up already are left alone.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ pub(super) fn run<T: Transport>(
             ADMIN1,
             authority,
             escrow,
-            |session, escrow, with| configure(session, escrow, with, ranges),
+            |session, escrow, with| configure(session, escrow, with, ranges, activated),
         )?;
     }
     progress("proving the PINs and reading everything back");
@@ -133,27 +133,28 @@ fn take_ownership<T: Transport>(
     host: &mut Host<T>,
     escrow: &mut dyn Escrow,
 ) -> Result<bool, DriveError> {
-    let mut session = host.start().open()?;
-    let msid = session.msid()?;
-    let version = escrow.adopt(Role::Sid, Origin::FactoryMsid, &msid)?;
-    escrow.attempt(Role::Sid, version)?;
-    match login::accepts(&mut session, Authority::SID, &msid)? {
-        Accepted::Yes => {
-            escrow.confirmed(Role::Sid, version)?;
-            let accepted = Candidate { version, pin: msid, generated: false };
-            become_owner(session, escrow, &accepted, false)?;
-            Ok(true)
+    login::anybody(host, |mut session| {
+        let msid = session.msid()?;
+        let version = escrow.adopt(Role::Sid, Origin::FactoryMsid, &msid)?;
+        escrow.attempt(Role::Sid, version)?;
+        match login::accepts(&mut session, Authority::SID, &msid)? {
+            Accepted::Yes => {
+                escrow.confirmed(Role::Sid, version)?;
+                let accepted = Candidate { version, pin: msid, generated: false, proved: true };
+                become_owner(session, escrow, &accepted, false)?;
+                Ok(true)
+            }
+            Accepted::No => {
+                escrow.refused(Role::Sid, version)?;
+                session.close()?;
+                Err(DriveError::Owned { evidence: "SID does not accept the factory's PIN" })
+            }
+            Accepted::NoSuchForm => {
+                session.close()?;
+                Ok(false)
+            }
         }
-        Accepted::No => {
-            escrow.refused(Role::Sid, version)?;
-            session.close()?;
-            Err(DriveError::Owned { evidence: "SID does not accept the factory's PIN" })
-        }
-        Accepted::NoSuchForm => {
-            session.close()?;
-            Ok(false)
-        }
-    }
+    })
 }
 
 /// As SID: replaces a PIN that is not ours, and activates the Locking SP.
@@ -210,12 +211,15 @@ fn set_admin1(
     Ok(session.set_pin(Authority::admin(1), &staged.pin)?)
 }
 
-/// The third session: Admin1's PIN, then each range, who may open it, and that user's PIN.
+/// The third session: Admin1's PIN, then each range, who may open it, and that user's PIN. Where
+/// locking was active before, a range may be set up already, hold data and be locked: one that is
+/// as it should be is not touched.
 fn configure(
     mut session: LockingSession<'_>,
     escrow: &mut dyn Escrow,
     accepted: &Candidate,
     ranges: &[RangeSpec],
+    fresh: bool,
 ) -> Result<(), DriveError> {
     set_admin1(&mut session, escrow, accepted)?;
     let most = session.locking_info()?.max_ranges;
@@ -226,7 +230,9 @@ fn configure(
                 spec.number
             )));
         }
-        session.set_range(spec.number, &provisioned(spec))?;
+        if fresh || !verify::holds(spec, &session.range(spec.number)?) {
+            session.set_range(spec.number, &provisioned(spec))?;
+        }
         let condition = opened_by(spec.user);
         for ace in aces(spec.number) {
             session.set_ace(ace, &condition)?;
@@ -263,7 +269,7 @@ fn set_user(
     let role = Role::User(user);
     let authority = Authority::user(user);
     let known = escrow.candidates(role)?;
-    let settled = matches!(known.as_slice(), [only] if only.generated);
+    let settled = known.first().is_some_and(|newest| newest.generated && newest.proved);
     if !settled {
         if known.is_empty() {
             escrow.adopt(role, Origin::Empty, &Pin::default())?;

@@ -112,6 +112,11 @@ fn examine(
     }
 }
 
+/// Whether a range is set up as `spec` says, locked or not.
+pub(super) fn holds(spec: &RangeSpec, state: &RangeState) -> bool {
+    differences(&provisioned(spec), state).iter().all(|(_, met)| *met)
+}
+
 /// The settings that must hold whatever is locked just now.
 fn differences(config: &RangeConfig, state: &RangeState) -> [(&'static str, bool); 4] {
     [

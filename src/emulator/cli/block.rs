@@ -95,7 +95,7 @@ impl Write {
             if data.is_empty() {
                 break;
             }
-            if data.len() % block_size != 0 {
+            if !data.len().is_multiple_of(block_size) {
                 let path = self.from.display();
                 return Err(CliError::Argument(format!(
                     "{path} is not a whole number of {block_size}-byte blocks; pad it with zeros"

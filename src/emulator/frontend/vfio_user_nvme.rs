@@ -14,14 +14,13 @@
 //! | event | to the drive |
 //! |---|---|
 //! | the machine disconnects: it ended or was killed | power cycle |
-//! | [`Handle::power_cycle`] | power cycle |
 //! | the machine resets the device: its start, a warm reboot, the end of S3 | hardware reset |
 //! | function level reset by the guest | hardware reset |
 //! | CC.EN from 1 to 0, shutdown notification (CC.SHN, which flushes), D3hot | nothing |
 //!
 //! **S3.** A suspended machine keeps its connection, and vfio-user has no message for the loss of
-//! power. Who suspends the machine says [`Handle::power_cycle`] while it sleeps; the device reset
-//! at its end comes on top.
+//! power. Who suspends the machine power-cycles the drive while it sleeps, by the control socket,
+//! which ends in [`Handle::power_lost`]; the device reset at the end of S3 comes on top.
 //!
 //! One machine at a time; the next one waits. The peer on the socket is trusted with its own
 //! memory and no more: a greeting that the vfio_user crate cannot digest ends the connection. What
@@ -38,17 +37,16 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use nix::sys::socket::{Shutdown, shutdown};
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
     VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
@@ -60,108 +58,108 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend, ServerRegion
 use self::function::Function;
 use super::super::backend::{Backend, ResetKind};
 use super::guest_memory::Access;
+use super::listen::{Listener, Stop};
+
+/// How often a server whose machine is attached looks whether it should end.
+const TURN: Duration = Duration::from_millis(100);
 
 /// A server on a Unix socket.
 pub struct Server {
-    path: PathBuf,
-    listener: UnixListener,
+    listener: Listener,
     function: Arc<Function>,
-    stopping: Arc<AtomicBool>,
 }
 
-/// Acts on a running server from another thread.
+/// Tells a running server's controller about its drive.
 #[derive(Clone)]
 pub struct Handle {
     function: Arc<Function>,
-    listener: Arc<UnixListener>,
-    stopping: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Listens at `path` for a machine; the controller belongs to the subsystem with this NQN.
+    /// Listens on `socket` for a machine; the controller belongs to the subsystem with this NQN.
     ///
     /// # Errors
-    /// Another server is at `path`, or it cannot be bound.
-    pub fn bind(path: &Path, backend: Arc<dyn Backend>, subsystem: &str) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            listener: listen(path)?,
-            function: Function::new(backend, subsystem),
-            stopping: Arc::new(AtomicBool::new(false)),
-        })
+    /// The socket cannot be made, or is another server's.
+    pub fn bind(socket: &Path, backend: Arc<dyn Backend>, subsystem: &str) -> io::Result<Self> {
+        let listener = Listener::bind(socket)?;
+        Ok(Self { listener, function: Function::new(backend, subsystem) })
     }
 
-    /// A handle on it.
+    /// A handle on the controller.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { function: Arc::clone(&self.function) }
+    }
+
+    /// A handle that ends [`run`](Self::run).
+    #[must_use]
+    pub fn stop_handle(&self) -> Stop {
+        self.listener.stop_handle()
+    }
+
+    /// Serves one machine after another until stopped. The end of a machine is a loss of power.
     ///
-    /// # Errors
-    /// The process has no descriptor left.
-    pub fn handle(&self) -> io::Result<Handle> {
-        Ok(Handle {
-            function: Arc::clone(&self.function),
-            listener: Arc::new(self.listener.try_clone()?),
-            stopping: Arc::clone(&self.stopping),
-        })
-    }
-
-    /// Serves one machine after another until [`Handle::stop`].
+    /// A machine that is attached when the server is stopped keeps a dead drive; the connection
+    /// goes with the process.
     ///
     /// # Errors
     /// The listening socket failed.
     pub fn run(&self) -> io::Result<()> {
+        let socket = self.listener.try_clone()?;
+        let stop = self.stop_handle();
+        while stop.wait_readable(&socket)? {
+            self.machine(&socket, &stop)?;
+        }
+        Ok(())
+    }
+
+    /// Serves the machine that waits on `socket` until it goes or it is time to end.
+    fn machine(&self, socket: &UnixListener, stop: &Stop) -> io::Result<()> {
         let protocol = vfio_user::Server::from_owned_fd(
-            self.listener.try_clone()?.into(),
+            socket.try_clone()?.into(),
             true,
             interrupts_offered(),
             regions_offered(),
         );
-        loop {
-            let mut machine = Machine { function: Arc::clone(&self.function), seen: false };
-            // The crate panics on a greeting that is not text (0.1.7); that is the peer's loss.
+        let mut machine = Machine { function: Arc::clone(&self.function), seen: false };
+        let (sender, ended) = mpsc::channel();
+        // The crate waits for messages without limit, so it waits in a thread that can be left.
+        thread::Builder::new().name("vfio-user".to_owned()).spawn(move || {
+            // It also panics on a greeting that is not text (0.1.7); that is the peer's loss.
             let served = panic::catch_unwind(AssertUnwindSafe(|| protocol.run(&mut machine)));
-            if machine.seen {
-                self.function.machine_gone();
-            }
-            if self.stopping.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            match served {
-                Ok(Err(vfio_user::Error::SocketAccept(error)))
-                    if !matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    return Err(error);
+            // Nobody waits for a machine that outlived its server.
+            let _ = sender.send((machine.seen, served.ok()));
+        })?;
+        let (seen, served) = loop {
+            match ended.recv_timeout(TURN) {
+                Ok(ended) => break ended,
+                Err(RecvTimeoutError::Timeout) if stop.is_stopped() => {
+                    self.function.retire();
+                    return Ok(());
                 }
-                Ok(Err(error)) => tracing::debug!("a machine's connection ended: {error}"),
-                Ok(Ok(())) => tracing::debug!("a machine disconnected"),
-                Err(_) => tracing::warn!("a connection ended: its messages are not vfio-user"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break (true, None),
             }
+        };
+        if seen {
+            self.function.machine_gone();
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Another may be there already; then it is not ours to remove, but the window is small.
-        let _ = fs::remove_file(&self.path);
+        match served {
+            Some(Ok(())) => tracing::debug!("a machine disconnected"),
+            Some(Err(error)) => tracing::debug!("a machine's connection ended: {error}"),
+            None => tracing::warn!("a connection ended: its messages are not vfio-user"),
+        }
+        Ok(())
     }
 }
 
 impl Handle {
-    /// The drive loses power and has it again, whatever the machine is doing.
+    /// The drive lost power and has it again: call this after the drive was told.
     ///
     /// The controller comes back disabled, as after power-on; a running guest finds it dead and
     /// resets it, a suspended one expects nothing else.
-    pub fn power_cycle(&self) {
-        self.function.reset(ResetKind::PowerCycle);
-    }
-
-    /// Ends [`Server::run`] when no machine is attached, else as soon as the one that is leaves.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        // Wakes the accepting thread; if this fails it has ended.
-        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+    pub fn power_lost(&self) {
+        self.function.forget();
     }
 }
 
@@ -249,22 +247,6 @@ impl ServerBackend for Machine {
         }
         Ok(())
     }
-}
-
-/// Binds `path`, in place of a server that is no more.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-        bound => return bound,
-    }
-    let socket = fs::symlink_metadata(path)?.file_type().is_socket();
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if !socket || !UnixStream::connect(path).is_err_and(refused) {
-        let why = format!("{} is in use; choose another path", path.display());
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
-    }
-    fs::remove_file(path)?;
-    UnixListener::bind(path)
 }
 
 /// Every kind of interrupt by its index; only MSI-X has vectors.

@@ -13,7 +13,7 @@ use super::error::ImageError;
 pub(in crate::emulator) const PAGE: usize = 4096;
 
 /// Areas to zero, then pages to write, by their offset in the image. Doing it twice does no harm.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::emulator) struct TableWrites {
     wipes: BTreeMap<u64, u64>,
     pages: BTreeMap<u64, Vec<u8>>,
@@ -30,6 +30,16 @@ impl TableWrites {
         self.pages.retain(|page, _| *page < offset || *page >= offset + length);
         let longest = self.wipes.entry(offset).or_default();
         *longest = length.max(*longest);
+    }
+
+    /// What `later` does, after this.
+    pub(super) fn extend(&mut self, later: &Self) {
+        for (offset, length) in &later.wipes {
+            self.wipe(*offset, *length);
+        }
+        for (offset, page) in &later.pages {
+            self.set_page(*offset, page.clone());
+        }
     }
 
     /// Sets the page at `offset`.

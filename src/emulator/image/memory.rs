@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::Disk;
 
 const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A handle to a disk in memory; clones share it, so a test keeps one and the drive has another.
 #[derive(Clone, Default)]
@@ -44,6 +45,7 @@ struct Core {
     operations: u64,
     cut: Option<Cut>,
     dead: bool,
+    died_writing: bool,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,12 @@ impl MemoryDisk {
         self.core().dead
     }
 
+    /// Whether the operation that power was cut in was a write, which can be torn.
+    #[must_use]
+    pub fn died_writing(&self) -> bool {
+        self.core().died_writing
+    }
+
     /// The disk as the next power-on finds it; this one is left as it is.
     #[must_use]
     pub fn after_power_loss(&self, unsynced: Unsynced) -> Self {
@@ -103,33 +111,50 @@ impl MemoryDisk {
         Self(Arc::new(Mutex::new(core)))
     }
 
-    /// Every byte that is not in an all-zero page, for searching: (offset, page).
-    #[must_use]
-    pub fn dump(&self) -> Vec<(u64, Vec<u8>)> {
-        let core = self.core();
-        core.current.iter().map(|(page, bytes)| (page * PAGE as u64, bytes.to_vec())).collect()
-    }
-
-    /// Whether `needle` is anywhere on the disk; `needle` is at most one page long.
+    /// Whether `needle` is anywhere on the disk.
     #[must_use]
     pub fn contains(&self, needle: &[u8]) -> bool {
+        self.find(&[needle]).is_some()
+    }
+
+    /// The first of `needles` that is anywhere on the disk. Needles have two bytes or more.
+    #[must_use]
+    pub fn find<'n>(&self, needles: &[&'n [u8]]) -> Option<&'n [u8]> {
+        // By their first two bytes: one pass for all of them.
+        let mut heads = vec![false; 1 << 16];
+        let head = |bytes: &[u8]| bytes.first_chunk().map(|two| u16::from_be_bytes(*two));
+        for first in needles.iter().filter_map(|needle| head(needle)) {
+            if let Some(seen) = heads.get_mut(usize::from(first)) {
+                *seen = true;
+            }
+        }
+        for run in self.runs() {
+            let mut rest = run.as_slice();
+            while let Some(first) = head(rest) {
+                if heads.get(usize::from(first)) == Some(&true)
+                    && let Some(found) = needles.iter().find(|needle| rest.starts_with(needle))
+                {
+                    return Some(found);
+                }
+                rest = rest.get(1..).unwrap_or_default();
+            }
+        }
+        None
+    }
+
+    /// Pages that were ever written, neighbours joined.
+    fn runs(&self) -> Vec<Vec<u8>> {
         let core = self.core();
-        let mut window: Vec<u8> = Vec::new();
+        let mut runs: Vec<Vec<u8>> = Vec::new();
         let mut expected = None;
         for (page, bytes) in &core.current {
-            if expected == Some(*page) {
-                let keep = window.len().saturating_sub(needle.len());
-                window.drain(..keep);
-            } else {
-                window.clear();
-            }
-            window.extend_from_slice(&bytes[..]);
-            if !needle.is_empty() && window.windows(needle.len()).any(|bytes| bytes == needle) {
-                return true;
+            match runs.last_mut() {
+                Some(run) if expected == Some(*page) => run.extend_from_slice(&bytes[..]),
+                _ => runs.push(bytes.to_vec()),
             }
             expected = Some(page + 1);
         }
-        false
+        runs
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -138,15 +163,16 @@ impl MemoryDisk {
 }
 
 impl Core {
-    /// Counts an operation; `Err` carries how many bytes of it still arrive.
-    fn step(&mut self) -> Result<(), usize> {
+    /// Counts an operation. `Err` when power is gone; with how many bytes still arrive, when it
+    /// goes now.
+    fn step(&mut self) -> Result<(), Option<usize>> {
         if self.dead {
-            return Err(0);
+            return Err(None);
         }
         if let Some(cut) = &mut self.cut {
             if cut.after == 0 {
                 self.dead = true;
-                return Err(cut.torn);
+                return Err(Some(cut.torn));
             }
             cut.after -= 1;
         }
@@ -184,8 +210,11 @@ impl Disk for MemoryDisk {
                 Ok(())
             }
             Err(torn) => {
-                let arrived = data.get(..torn.min(data.len())).unwrap_or_default().to_vec();
-                core.change(offset, Change::Write(arrived));
+                if let Some(torn) = torn {
+                    let arrived = data.get(..torn.min(data.len())).unwrap_or_default().to_vec();
+                    core.died_writing = true;
+                    core.change(offset, Change::Write(arrived));
+                }
                 Err(power_lost())
             }
         }
@@ -217,6 +246,9 @@ fn apply(pages: &mut BTreeMap<u64, Box<[u8; PAGE]>>, offset: u64, change: &Chang
     match change {
         Change::Write(data) => pieces(offset, data.len(), |page, at, range| {
             let Some(part) = data.get(range) else { return };
+            if !pages.contains_key(&page) && ZEROS.starts_with(part) {
+                return;
+            }
             let bytes = pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
             if let Some(target) = bytes.get_mut(at..at + part.len()) {
                 target.copy_from_slice(part);

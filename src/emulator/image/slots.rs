@@ -6,7 +6,7 @@
 //! Each write covers everything the copy held before, so no tail of an older state stays behind.
 
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::disk::Disk;
 use super::error::ImageError;
@@ -14,7 +14,7 @@ use super::error::ImageError;
 /// Bytes before the payload: magic, sequence number, length, checksum.
 pub(super) const HEAD: usize = 8 + 8 + 4 + 32;
 const MAGIC: &[u8; 8] = b"OPALSTA1";
-static ZEROS: [u8; 4096] = [0; 4096];
+static ZEROS: [u8; 1 << 14] = [0; 1 << 14];
 
 /// The pair of copies on a disk.
 pub(super) struct Slots {
@@ -29,8 +29,9 @@ pub(super) struct Slots {
 struct Copy {
     sequence: u64,
     /// Head and payload.
-    used: usize,
-    bytes: Zeroizing<Vec<u8>>,
+    state: Zeroizing<Vec<u8>>,
+    /// Nothing but zeros follows.
+    clean: bool,
 }
 
 impl Slots {
@@ -64,19 +65,17 @@ impl Slots {
         let (chosen, other) = if slots.newest == 0 { (first, second) } else { (second, first) };
         let chosen = chosen.ok_or(ImageError::NoState)?;
         slots.sequence = chosen.sequence;
-        let state = chosen.bytes.get(..chosen.used).unwrap_or_default();
         // A crash inside a write may have left an older state, or the tail of one, in either copy.
-        let equal = other.is_some_and(|other| other.bytes == chosen.bytes);
-        let tail = chosen.bytes.get(chosen.used..).unwrap_or_default();
-        let clean = tail.chunks(ZEROS.len()).all(|part| ZEROS.starts_with(part));
-        if !clean {
-            slots.write(disk, slots.newest, state)?;
+        let equal = other.is_some_and(|other| other.clean && other.state == chosen.state);
+        if !chosen.clean {
+            slots.write(disk, slots.newest, &chosen.state)?;
         }
         if !equal {
-            slots.write(disk, 1 - slots.newest, state)?;
+            slots.write(disk, 1 - slots.newest, &chosen.state)?;
         }
-        slots.extent = [chosen.used; 2];
-        let payload = Zeroizing::new(state.get(HEAD..).unwrap_or_default().to_vec());
+        slots.extent = [chosen.state.len(); 2];
+        let payload = chosen.state.get(HEAD..).unwrap_or_default();
+        let payload = Zeroizing::new(payload.to_vec());
         Ok((slots, payload))
     }
 
@@ -126,20 +125,41 @@ impl Slots {
     }
 
     fn read(&self, disk: &dyn Disk, which: usize) -> Result<Option<Copy>, ImageError> {
-        let mut bytes = Zeroizing::new(vec![0u8; self.size]);
-        disk.read_at(self.position(which), &mut bytes)?;
-        let (Some(head), Some(stored)) = (bytes.get(..20), bytes.get(20..HEAD)) else {
-            return Ok(None);
-        };
+        let position = self.position(which);
+        let mut head = [0u8; HEAD];
+        disk.read_at(position, &mut head)?;
+        let (head, stored) = head.split_at(20);
         let sequence = head.get(8..16).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes);
         let length = head.get(16..20).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
         let (Some(sequence), Some(length)) = (sequence, length) else { return Ok(None) };
-        let Some(used) = HEAD.checked_add(length as usize) else { return Ok(None) };
-        let Some(payload) = bytes.get(HEAD..used) else { return Ok(None) };
-        if head.get(..8) != Some(&MAGIC[..]) || checksum(head, payload) != stored {
+        let used = HEAD.saturating_add(length as usize);
+        if !head.starts_with(MAGIC) || used > self.size {
             return Ok(None);
         }
-        Ok(Some(Copy { sequence, used, bytes }))
+        let mut state = Zeroizing::new(vec![0u8; used]);
+        disk.read_at(position, &mut state)?;
+        let payload = state.get(HEAD..).unwrap_or_default();
+        if checksum(head, payload) != stored {
+            return Ok(None);
+        }
+        let clean = self.is_blank(disk, position + used as u64, position + self.size as u64)?;
+        Ok(Some(Copy { sequence, state, clean }))
+    }
+
+    fn is_blank(&self, disk: &dyn Disk, mut from: u64, to: u64) -> Result<bool, ImageError> {
+        let mut part = [0u8; 1 << 14];
+        while from < to {
+            let now = usize::try_from(to - from).unwrap_or(usize::MAX).min(part.len());
+            let part = part.get_mut(..now).unwrap_or_default();
+            disk.read_at(from, part)?;
+            if !ZEROS.starts_with(part) {
+                // What is there may be part of an older state.
+                part.zeroize();
+                return Ok(false);
+            }
+            from += now as u64;
+        }
+        Ok(true)
     }
 
     fn position(&self, which: usize) -> u64 {

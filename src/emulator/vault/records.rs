@@ -127,7 +127,8 @@ impl Records {
         }
     }
 
-    fn wraps(&self) -> impl Iterator<Item = &[u8]> {
+    /// Everything that opens a key.
+    pub(super) fn wraps(&self) -> impl Iterator<Item = &[u8]> {
         let authorities = self.authorities.values().flat_map(|authority| {
             [Some(&authority.wrap[..]), authority.member.as_deref()].into_iter().flatten()
         });

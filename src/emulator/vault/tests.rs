@@ -15,57 +15,135 @@ const USERS: [Uid; 3] =
     [Uid::new(9, 0x0003_0001), Uid::new(9, 0x0003_0002), Uid::new(9, 0x0003_0003)];
 const TABLE: Uid = Uid::new(0x1001, 0);
 
-/// Every data key that the records give to someone who knows `pins`.
+/// Every data key that the records give to an attacker who knows `pins` and tries everything.
 pub(in crate::emulator) fn opened_with(vault: &Vault, pins: &[&[u8]]) -> BTreeSet<KeyName> {
-    let records = &vault.records;
-    let drive = &records.drive;
-    let mut privates: BTreeMap<Uid, Secret> = BTreeMap::new();
-    for (uid, record) in &records.authorities {
-        for pin in pins {
-            let kek = seal::kek(pin, &record.salt, records.rounds);
-            if let Some(key) = seal::unwrap(drive, Purpose::PinCheck(*uid), &kek, &record.wrap) {
-                privates.insert(*uid, key);
-            }
-        }
-    }
-    // Whatever opens the vault opens its members, of whom one may open it too: to the end.
-    let mut vault_key = records.vault.as_ref().and_then(|v| v.open.as_ref()).map(Secret::duplicate);
-    for _ in 0..3 {
-        if let (Some(pair), None) = (&records.vault, &vault_key) {
-            vault_key = pair.sealed.iter().find_map(|(uid, sealed)| {
-                seal::open(drive, Purpose::Vault(*uid), privates.get(uid)?, sealed)
-            });
-        }
-        if let Some(vault_key) = &vault_key {
-            for (uid, record) in &records.authorities {
-                let Some(sealed) = &record.member else { continue };
-                if let Some(key) = seal::open(drive, Purpose::Member(*uid), vault_key, sealed) {
-                    privates.insert(*uid, key);
+    let known = Known::by(vault, pins);
+    let names = vault.records.keys.iter();
+    names.filter_map(|(name, key)| known.any_key(vault, *name, key).map(|_| *name)).collect()
+}
+
+/// The keys that whoever knows `pins` has by right.
+pub(in crate::emulator) fn keys_with(vault: &Vault, pins: &[&[u8]]) -> BTreeMap<KeyName, Secret> {
+    let known = Known::by(vault, pins);
+    let keys = vault.records.keys.iter();
+    keys.filter_map(|(name, key)| Some((*name, known.key(vault, *name, key)?))).collect()
+}
+
+/// Private halves that some PINs lead to.
+struct Known {
+    authorities: BTreeMap<Uid, Secret>,
+    vault: Option<Secret>,
+}
+
+impl Known {
+    fn by(vault: &Vault, pins: &[&[u8]]) -> Self {
+        let records = &vault.records;
+        let drive = &records.drive;
+        let mut authorities: BTreeMap<Uid, Secret> = BTreeMap::new();
+        for (uid, record) in &records.authorities {
+            for pin in pins {
+                let kek = seal::kek(pin, &record.salt, records.rounds);
+                if let Some(key) = seal::unwrap(drive, Purpose::PinCheck(*uid), &kek, &record.wrap)
+                {
+                    authorities.insert(*uid, key);
                 }
             }
         }
+        let open = records.vault.as_ref().and_then(|pair| pair.open.as_ref());
+        let mut known = Self { authorities, vault: open.map(Secret::duplicate) };
+        if let (Some(pair), None) = (&records.vault, &known.vault) {
+            known.vault = pair.sealed.iter().find_map(|(uid, sealed)| {
+                seal::open(drive, Purpose::Vault(*uid), known.authorities.get(uid)?, sealed)
+            });
+        }
+        // Whoever opens the vault has all of its members.
+        if let Some(vault_key) = &known.vault {
+            for (uid, record) in &records.authorities {
+                let Some(sealed) = &record.member else { continue };
+                if let Some(key) = seal::open(drive, Purpose::Member(*uid), vault_key, sealed) {
+                    known.authorities.insert(*uid, key);
+                }
+            }
+        }
+        known
     }
-    let opens = |name: &KeyName, key: &DataKey| {
+
+    fn key(&self, vault: &Vault, name: KeyName, key: &DataKey) -> Option<Secret> {
+        let drive = &vault.records.drive;
         let number = name.number();
-        let by_vault = key.vault.as_ref().zip(vault_key.as_ref()).and_then(|(sealed, vault)| {
-            seal::open(drive, Purpose::Data { key: number, to: None }, vault, sealed)
-        });
-        let by_user = key.sealed.iter().find_map(|(uid, sealed)| {
-            let purpose = Purpose::Data { key: number, to: Some(*uid) };
-            seal::open(drive, purpose, privates.get(uid)?, sealed)
-        });
-        // Also every private half against every seal, as an attacker would.
-        let crosswise = privates.values().chain(&vault_key).any(|private| {
-            key.sealed.values().chain(&key.vault).any(|sealed| {
-                USERS.iter().chain(&ADMINS).map(|uid| Some(*uid)).chain([None]).any(|to| {
-                    let purpose = Purpose::Data { key: number, to };
-                    seal::open(drive, purpose, private, sealed).is_some()
-                })
+        let open = key.open.as_ref().map(Secret::duplicate);
+        let by_user = || {
+            key.sealed.iter().find_map(|(uid, sealed)| {
+                let purpose = Purpose::Data { key: number, to: Some(*uid) };
+                seal::open(drive, purpose, self.authorities.get(uid)?, sealed)
+            })
+        };
+        let by_vault = || {
+            let purpose = Purpose::Data { key: number, to: None };
+            seal::open(drive, purpose, self.vault.as_ref()?, key.vault.as_ref()?)
+        };
+        open.or_else(by_user).or_else(by_vault)
+    }
+
+    /// Every private half against every seal under every purpose.
+    fn any_key(&self, vault: &Vault, name: KeyName, key: &DataKey) -> Option<Secret> {
+        let drive = &vault.records.drive;
+        let purposes = key.sealed.keys().map(|uid| Some(*uid)).chain([None]);
+        let purposes: Vec<_> =
+            purposes.map(|to| Purpose::Data { key: name.number(), to }).collect();
+        let seals: Vec<&Vec<u8>> = key.sealed.values().chain(&key.vault).collect();
+        let tried = self.authorities.values().chain(&self.vault).find_map(|private| {
+            seals.iter().find_map(|sealed| {
+                purposes.iter().find_map(|purpose| seal::open(drive, *purpose, private, sealed))
             })
         });
-        key.open.is_some() || by_vault.is_some() || by_user.is_some() || crosswise
-    };
-    records.keys.iter().filter(|(name, key)| opens(name, key)).map(|(name, _)| *name).collect()
+        key.open.as_ref().map(Secret::duplicate).or(tried)
+    }
+}
+
+impl Vault {
+    /// Everything in the records that opens a key.
+    pub(in crate::emulator) fn wraps(&self) -> Vec<Vec<u8>> {
+        self.records.wraps().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Who has what, without the bytes: for each key the authorities that open it, 0 standing for
+    /// the vault and 1 for everybody; first the authorities with a PIN, then the vault.
+    pub(in crate::emulator) fn shape(&self) -> Vec<Vec<u64>> {
+        let records = &self.records;
+        let mut shape = vec![records.authorities.keys().map(|uid| uid.0).collect()];
+        shape.push(records.authorities.values().map(|a| u64::from(a.member.is_some())).collect());
+        if let Some(pair) = &records.vault {
+            let open = pair.open.iter().map(|_| 1);
+            shape.push(pair.sealed.keys().map(|uid| uid.0).chain(open).collect());
+        }
+        for (name, key) in &records.keys {
+            let (vault, open) = (key.vault.iter().map(|_| 0), key.open.iter().map(|_| 1));
+            let seals = key.sealed.keys().map(|uid| uid.0);
+            shape.push(
+                [u64::from(name.number())]
+                    .into_iter()
+                    .chain(seals)
+                    .chain(vault)
+                    .chain(open)
+                    .collect(),
+            );
+        }
+        shape
+    }
+
+    /// For each of `pins`, the authorities whose PIN it is.
+    pub(in crate::emulator) fn owners(&self, pins: &[&[u8]]) -> Vec<Vec<Uid>> {
+        let is = |pin: &[u8], uid: &Uid, record: &Authority| {
+            let kek = seal::kek(pin, &record.salt, self.records.rounds);
+            seal::unwrap(&self.records.drive, Purpose::PinCheck(*uid), &kek, &record.wrap).is_some()
+        };
+        let of = |pin: &&[u8]| {
+            let all = self.records.authorities.iter();
+            all.filter(|(uid, record)| is(pin, uid, record)).map(|(uid, _)| *uid).collect()
+        };
+        pins.iter().map(of).collect()
+    }
 }
 
 /// One step, as the TPer makes it.

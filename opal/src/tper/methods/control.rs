@@ -41,13 +41,13 @@ fn properties<P: Platform>(
         return Zeroizing::default();
     };
     let given = if called_off.is_success() {
-        properties::receive(&mut channel.host, parameters)
+        properties::receive(&mut channel.host, machine.profile.ssc, parameters)
     } else {
         Err(called_off)
     };
     match given {
         Ok(given) => call::control_answer(method::PROPERTIES, Status::SUCCESS, |t| {
-            properties::write(machine.profile, given.then_some(&channel.host), t);
+            properties::write(machine.profile, given.map(|name| (name, &channel.host)), t);
         }),
         Err(status) => call::control_answer(method::PROPERTIES, status, |_| {}),
     }
@@ -62,7 +62,8 @@ fn start_session<P: Platform>(
     // Without the host's number there is nobody to answer to.
     let Ok(host_session) = parameters.uint_as::<u32>() else { return Zeroizing::default() };
     let opened = if called_off.is_success() {
-        StartSession::parse(host_session, parameters)
+        let enterprise = machine.profile.ssc.is_enterprise();
+        StartSession::parse(host_session, parameters, enterprise)
             .and_then(|start| machine.start_session(channel, &start))
     } else {
         Err(called_off)

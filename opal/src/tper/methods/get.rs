@@ -4,6 +4,7 @@
 use alloc::vec;
 
 use super::Draft;
+use crate::Uid;
 use crate::spec::{column, table};
 use crate::tper::cell::{Cell, wrong};
 use crate::tper::effects::{Op, status};
@@ -22,7 +23,7 @@ mod component {
 }
 
 /// The first and last of something, both given or not.
-type Bounds = (Option<u64>, Option<u64>);
+pub(super) type Bounds = (Option<u64>, Option<u64>);
 
 pub(super) fn get<P: Platform>(
     machine: &mut Machine<'_, P>,
@@ -82,21 +83,32 @@ fn cells<P: Platform>(
             if !draft.permission.covers(*column) {
                 continue;
             }
-            t.named(*column, |t| match (uid.table(), *column) {
-                (table::C_PIN, column::c_pin::TRIES) => {
-                    let tries = machine.inner.ledger.tries.get(&uid).copied().unwrap_or(0);
-                    Cell::Uint(u64::from(tries)).encode(t);
-                }
-                (table::SP, column::sp::LIFE_CYCLE_STATE | column::sp::FROZEN)
-                    if machine.inner.block.frozen && uid == draft.tables.locking.uid =>
-                {
-                    frozen(*column).encode(t);
-                }
-                _ => cell.encode(t),
-            });
+            t.named(*column, |t| encode(machine, draft, uid, (*column, cell), t));
         }
     });
     Ok(())
+}
+
+/// Writes the value of a cell; some are not kept in the tables.
+pub(super) fn encode<P: Platform>(
+    machine: &Machine<'_, P>,
+    draft: &Draft,
+    uid: Uid,
+    (column, cell): (u64, &Cell),
+    t: &mut Encoder,
+) {
+    match (uid.table(), column) {
+        (table::C_PIN, column::c_pin::TRIES) => {
+            let tries = machine.inner.ledger.tries.get(&uid).copied().unwrap_or(0);
+            Cell::Uint(u64::from(tries)).encode(t);
+        }
+        (table::SP, column::sp::LIFE_CYCLE_STATE | column::sp::FROZEN)
+            if machine.inner.block.frozen && uid == draft.tables.locking.uid =>
+        {
+            frozen(column).encode(t);
+        }
+        _ => cell.encode(t),
+    }
 }
 
 /// What the SP table says of a frozen Locking SP.
@@ -109,7 +121,7 @@ fn frozen(column: u64) -> Cell {
 }
 
 /// Bytes of a byte table, from `rows.0` to `rows.1` inclusive.
-fn bytes<P: Platform>(
+pub(super) fn bytes<P: Platform>(
     machine: &mut Machine<'_, P>,
     draft: &Draft,
     size: u64,

@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Draft, Ends, single_user};
+use super::{Draft, Ends, enterprise, single_user};
 use crate::Uid;
 use crate::spec::method::parameter;
 use crate::spec::sp::life_cycle::{MANUFACTURED, MANUFACTURED_INACTIVE};
@@ -97,6 +97,15 @@ pub(super) fn revert<P: Platform>(
     parameters: &Reader<'_>,
 ) -> Result<(), Status> {
     finished(parameters)?;
+    revert_object(machine, draft, draft.invoking == sp::ADMIN)
+}
+
+/// Reverts the Locking SP and, if `whole`, the Admin SP.
+pub(super) fn revert_object<P: Platform>(
+    machine: &Machine<'_, P>,
+    draft: &mut Draft,
+    whole: bool,
+) -> Result<(), Status> {
     if draft.in_transaction {
         return Err(Status::FAIL);
     }
@@ -105,19 +114,22 @@ pub(super) fn revert<P: Platform>(
         revert_locking(machine.profile, draft, false);
         draft.ends = Ends::Locking;
     }
-    if draft.invoking == sp::ADMIN {
+    if whole {
         revert_admin(machine, draft);
         draft.ends = Ends::All;
     }
     Ok(())
 }
 
-/// RevertSP of the Locking SP.
+/// RevertSP of the Locking SP, or of the Admin SP as Enterprise drives have it (experimental).
 pub(super) fn revert_sp<P: Platform>(
     machine: &Machine<'_, P>,
     draft: &mut Draft,
     parameters: &mut Reader<'_>,
 ) -> Result<(), Status> {
+    if machine.profile.ssc.is_enterprise() {
+        return enterprise::revert_sp(machine, draft, parameters);
+    }
     let mut keep = false;
     let mut last = None;
     while let Some((name, mut value)) = optional(parameters, &mut last)? {
@@ -146,7 +158,7 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
     }
     let base = preset::locking_sp(profile, &LockingConfig::default());
     let old = core::mem::replace(&mut draft.tables.locking, base.clone());
-    reset_pins(draft, &old, &[]);
+    reset_pins(profile, draft, &old, &[]);
     for (table, size) in base.byte_tables() {
         draft.ops.push(Op::WipeTable { table, size });
     }
@@ -155,7 +167,9 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
     }
     draft.tables.locking_base = base;
     draft.tables.config = LockingConfig::default();
-    draft.tables.set_life_cycle(MANUFACTURED_INACTIVE);
+    if !profile.ssc.is_enterprise() {
+        draft.tables.set_life_cycle(MANUFACTURED_INACTIVE);
+    }
 }
 
 /// The Admin SP to its factory state. The SID's PIN stays if nobody ever authenticated as SID; the
@@ -163,7 +177,7 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
 fn revert_admin<P: Platform>(machine: &Machine<'_, P>, draft: &mut Draft) {
     let base = preset::admin_sp(machine.profile);
     let old = core::mem::replace(&mut draft.tables.admin, base);
-    reset_pins(draft, &old, &[authority::SID, authority::PSID]);
+    reset_pins(machine.profile, draft, &old, &[authority::SID, authority::PSID]);
     if machine.inner.ledger.sid_authenticated {
         let pin = Arc::from(&machine.profile.msid[..]);
         draft.ops.push(Op::ResetPin { authority: authority::SID, pin });
@@ -173,13 +187,14 @@ fn revert_admin<P: Platform>(machine: &Machine<'_, P>, draft: &mut Draft) {
     draft.ops.push(Op::FactoryState);
 }
 
-/// Empties the PINs of all authorities of an SP but `kept`.
-fn reset_pins(draft: &mut Draft, sp: &Provider, kept: &[Uid]) {
+/// Gives all authorities of an SP but `kept` their factory PINs.
+fn reset_pins(profile: &Profile, draft: &mut Draft, sp: &Provider, kept: &[Uid]) {
+    let factory: Arc<[u8]> = Arc::from(profile.factory_pin());
     for (authority, row) in sp.rows_of(table::AUTHORITY) {
         let credential = row.get(&column::authority::CREDENTIAL).and_then(Cell::as_uid);
         let Some(c_pin) = credential.filter(|c| *c != Uid::NULL) else { continue };
         if !kept.contains(&authority) {
-            draft.ops.push(Op::ResetPin { authority, pin: Arc::from(&[][..]) });
+            draft.ops.push(Op::ResetPin { authority, pin: factory.clone() });
             draft.ops.push(Op::ClearTries { c_pin });
         }
     }

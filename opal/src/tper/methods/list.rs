@@ -31,6 +31,16 @@ pub(super) fn next(
         }
         finished(&value)?;
     }
+    rows_after(draft, after, count, results)
+}
+
+/// At most `count` row UIDs of the table, from behind `after`.
+pub(super) fn rows_after(
+    draft: &Draft,
+    after: Option<Uid>,
+    count: usize,
+    results: &mut Encoder,
+) -> Result<(), Status> {
     let rows: Vec<Uid> =
         draft.provider().rows_of(draft.invoking.table()).map(|(uid, _)| uid).collect();
     if after.is_some_and(|after| !rows.contains(&after)) {

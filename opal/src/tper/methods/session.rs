@@ -2,6 +2,7 @@
 //! Methods of ThisSP that serve the session: Authenticate, Random.
 
 use super::Draft;
+use crate::Uid;
 use crate::spec::authority;
 use crate::tper::authenticate::{self, Attempt};
 use crate::tper::cell::wrong;
@@ -30,6 +31,17 @@ pub(super) fn authenticate<P: Platform>(
         proof = Some(wrong(value.bytes())?);
         finished(&value)?;
     }
+    prove(machine, draft, authority, proof, results)
+}
+
+/// Authenticate once its parameters are read.
+pub(super) fn prove<P: Platform>(
+    machine: &mut Machine<'_, P>,
+    draft: &Draft,
+    authority: Uid,
+    proof: Option<&[u8]>,
+    results: &mut Encoder,
+) -> Result<(), Status> {
     usable(draft.provider(), authority)?;
     if authority == authority::ANYBODY {
         results.boolean(true);

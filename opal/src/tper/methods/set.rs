@@ -14,10 +14,10 @@ use crate::tper::data_path::ranges;
 use crate::tper::effects::Op;
 use crate::tper::machine::Machine;
 use crate::tper::platform::Platform;
-use crate::tper::preset::admin_sp::CRYPTOGRAPHIC_ERASE;
 use crate::tper::profile::Profile;
 use crate::tper::schema;
 use crate::tper::sessions::{finished, optional};
+use crate::tper::tables::range_number;
 use crate::wire::{Name, Reader, Status};
 use crate::{Pin, Uid};
 
@@ -67,6 +67,17 @@ fn bytes(
     let Some(mut values) = values else { return Ok(()) };
     let data = wrong(values.bytes())?;
     finished(&values)?;
+    write(profile, draft, size, offset, data)
+}
+
+/// Writes `data` at `offset` of the byte table of `size` bytes that is invoked.
+pub(super) fn write(
+    profile: &Profile,
+    draft: &mut Draft,
+    size: u64,
+    offset: u64,
+    data: &[u8],
+) -> Result<(), Status> {
     let length = data.len() as u64;
     let granularity = u64::from(profile.write_granularity);
     let fits = offset.checked_add(length).is_some_and(|end| end <= size);
@@ -79,10 +90,20 @@ fn bytes(
     Ok(())
 }
 
-/// Checks in the order: names, columns exist, columns permitted, types, meaning. All or nothing.
+/// Row values under column numbers.
 fn cells(profile: &Profile, draft: &mut Draft, values: Reader<'_>) -> Result<(), Status> {
-    let uid = draft.invoking;
     let columns = named_columns(values)?;
+    let row = draft.invoking;
+    change(profile, draft, row, columns)
+}
+
+/// Checks in the order: names, columns exist, columns permitted, types, meaning. All or nothing.
+pub(super) fn change(
+    profile: &Profile,
+    draft: &mut Draft,
+    uid: Uid,
+    columns: BTreeMap<u64, Reader<'_>>,
+) -> Result<(), Status> {
     let row = draft.provider().row(uid).ok_or(Status::NOT_AUTHORIZED)?;
     let last = schema::last_column(uid.table()).unwrap_or(0);
     if columns.keys().any(|c| *c > last && !row.contains_key(c)) {
@@ -91,7 +112,7 @@ fn cells(profile: &Profile, draft: &mut Draft, values: Reader<'_>) -> Result<(),
     if columns.keys().any(|c| !draft.permission.covers(*c)) {
         return Err(Status::NOT_AUTHORIZED);
     }
-    let mut cells = Vec::new();
+    let mut cells: Vec<(u64, Cell)> = Vec::new();
     let mut pin = None;
     for (column, mut value) in columns {
         match schema::kind(uid.table(), column) {
@@ -149,7 +170,7 @@ fn check(profile: &Profile, draft: &Draft, column: u64, cell: &Cell) -> Result<(
             return check_expression(draft.provider(), cell.as_expression());
         }
         Kind::ResetTypes => supports_resets(profile, cell.as_set()),
-        Kind::Enumeration => cell.as_uint() == Some(CRYPTOGRAPHIC_ERASE),
+        Kind::Enumeration => cell.as_uint().is_some_and(|m| profile.data_removal.supports(m)),
         _ => true,
     };
     if fits { Ok(()) } else { Err(Status::INVALID_PARAMETER) }
@@ -160,16 +181,20 @@ fn check(profile: &Profile, draft: &Draft, column: u64, cell: &Cell) -> Result<(
 fn supports_resets(profile: &Profile, members: &[u64]) -> bool {
     use locking::reset::{HARDWARE, POWER_CYCLE, PROGRAMMATIC};
     let known = |member: &u64| match *member {
-        POWER_CYCLE | PROGRAMMATIC => true,
+        POWER_CYCLE => true,
+        PROGRAMMATIC => profile.ssc.has_programmatic_reset(),
         HARDWARE => profile.features.hardware_reset,
         _ => false,
     };
+    if profile.ssc.is_enterprise() {
+        return members.iter().all(|member| *member == POWER_CYCLE);
+    }
     members.contains(&POWER_CYCLE) && members.iter().all(known)
 }
 
 /// The bounds of a range as the row has them now (Opal 2.30 §4.3.5.2.1).
 fn check_bounds(profile: &Profile, draft: &Draft, uid: Uid) -> Result<(), Status> {
-    let Some(number) = locking::range_number(uid).filter(|n| *n != 0) else { return Ok(()) };
+    let Some(number) = range_number(uid).filter(|n| *n != 0) else { return Ok(()) };
     let ranges = ranges(&draft.tables);
     let Some(range) = ranges.iter().find(|r| r.number == number) else { return Ok(()) };
     let geometry = &profile.geometry;

@@ -17,7 +17,7 @@ use crate::tper::preset;
 use crate::tper::preset::single_user::owner;
 use crate::tper::profile::Profile;
 use crate::tper::sessions::{finished, optional};
-use crate::tper::tables::LockingConfig;
+use crate::tper::tables::{LockingConfig, range_number};
 use crate::wire::{Reader, Status, Token};
 use crate::{Pin, Uid};
 
@@ -127,19 +127,27 @@ fn choices(
     Ok((config, pin))
 }
 
-/// Erase of a range in Single User Mode: a new key, no locks, and its user without PIN. Bounds and
-/// LockOnReset stay.
-pub(super) fn erase(draft: &mut Draft, parameters: &Reader<'_>) -> Result<(), Status> {
+/// Erase of a range in Single User Mode, or of a band: a new key, no locks, and its owner with the
+/// factory PIN. Bounds and LockOnReset stay.
+pub(super) fn erase(
+    profile: &Profile,
+    draft: &mut Draft,
+    parameters: &Reader<'_>,
+) -> Result<(), Status> {
     finished(parameters)?;
     let row = draft.invoking;
-    let range = locking::range_number(row).ok_or(Status::INVALID_PARAMETER)?;
+    let range = range_number(row).ok_or(Status::INVALID_PARAMETER)?;
     use column::locking as l;
     for flag in [l::READ_LOCK_ENABLED, l::WRITE_LOCK_ENABLED, l::READ_LOCKED, l::WRITE_LOCKED] {
         draft.provider_mut().set(row, flag, Cell::boolean(false));
     }
-    let user = authority::user(owner(range));
+    let user = if profile.ssc.is_enterprise() {
+        authority::enterprise::band_master(range)
+    } else {
+        authority::user(owner(range))
+    };
     draft.ops.push(Op::NewKey { range });
-    draft.ops.push(Op::ResetPin { authority: user, pin: Arc::from(&[][..]) });
+    draft.ops.push(Op::ResetPin { authority: user, pin: Arc::from(profile.factory_pin()) });
     draft.ops.push(Op::ClearTries { c_pin: c_pin::of(user) });
     Ok(())
 }

@@ -9,9 +9,6 @@ use crate::tper::cell::Cell;
 use crate::tper::profile::Profile;
 use crate::tper::tables::Provider;
 
-/// `data_removal_mechanism`: cryptographic erase, the only one here.
-pub(in crate::tper) const CRYPTOGRAPHIC_ERASE: u64 = 2;
-
 /// Rows of the Template table and of SPTemplates.
 pub(super) mod template {
     use crate::Uid;
@@ -20,9 +17,9 @@ pub(super) mod template {
     pub(in crate::tper::preset) const LOCKING: Uid = Uid::new(crate::spec::table::TEMPLATE, 6);
 }
 
-/// Builds the Admin SP of an Opal 2 drive.
-pub(in crate::tper) fn opal2(profile: &Profile) -> Provider {
-    let mut b = Builder::new();
+/// Builds the Admin SP of a drive of the Opal family: Opal, Opalite, Pyrite, Ruby.
+pub(in crate::tper) fn opal(profile: &Profile) -> Provider {
+    let mut b = Builder::new(profile);
     small_tables(&mut b, profile);
     authorities(&mut b, profile);
     aces(&mut b, profile);
@@ -39,8 +36,10 @@ pub(in crate::tper) fn opal2(profile: &Profile) -> Provider {
         (table::TPER_INFO, "TPerInfo"),
         (table::TEMPLATE, "Template"),
         (table::SP, "SP"),
-        (table::DATA_REMOVAL_MECHANISM, "DataRemovalMechanism"),
     ]);
+    if profile.data_removal.mechanisms != 0 {
+        b.object_tables(&[(table::DATA_REMOVAL_MECHANISM, "DataRemovalMechanism")]);
+    }
     b.allow_get_rows(&[table::TABLE], &[ace::ANYBODY]);
     b.finish(sp::ADMIN)
 }
@@ -93,10 +92,13 @@ fn small_tables(b: &mut Builder, profile: &Profile) {
             (t::FIRMWARE_VERSION, Cell::Uint(u64::from(profile.firmware_version))),
             (t::PROTOCOL_VERSION, Cell::Uint(1)),
             (t::SPACE_FOR_ISSUANCE, Cell::Uint(0)),
-            (t::SSC, Cell::Names([profile.ssc.name()].to_vec())),
-            (t::PROGRAMMATIC_RESET_ENABLE, Cell::boolean(false)),
+            (t::SSC, Cell::Names([profile.ssc.tper_info_name()].to_vec())),
         ],
     );
+    if profile.ssc.has_programmatic_reset() {
+        let off = Cell::boolean(false);
+        b.put(table::row::TPER_INFO_ROW, t::PROGRAMMATIC_RESET_ENABLE, off);
+    }
     use column::template as te;
     for (uid, name) in
         [(template::BASE, "Base"), (template::ADMIN, "Admin"), (template::LOCKING, "Locking")]
@@ -129,8 +131,12 @@ fn small_tables(b: &mut Builder, profile: &Profile) {
             ],
         );
     }
-    let mechanism = (column::data_removal_mechanism::ACTIVE, Cell::Uint(CRYPTOGRAPHIC_ERASE));
-    b.row(table::row::DATA_REMOVAL_MECHANISM_ROW, [mechanism]);
+    let removal = &profile.data_removal;
+    if removal.mechanisms != 0 {
+        let active = Cell::Uint(u64::from(removal.active));
+        let mechanism = (column::data_removal_mechanism::ACTIVE, active);
+        b.row(table::row::DATA_REMOVAL_MECHANISM_ROW, [mechanism]);
+    }
 }
 
 fn authorities(b: &mut Builder, profile: &Profile) {
@@ -151,7 +157,7 @@ fn authorities(b: &mut Builder, profile: &Profile) {
             (column::c_pin::PIN, Cell::Bytes(profile.msid.clone())),
         ],
     );
-    if profile.features.psid {
+    if profile.has_psid() {
         b.authority(authority::PSID, "PSID", false, Uid::NULL, true, Some(c_pin::PSID));
         b.c_pin(c_pin::PSID, "C_PIN_PSID", tries.psid, tries.persistent);
     }
@@ -177,20 +183,24 @@ fn aces(b: &mut Builder, profile: &Profile) {
         &either(ADMINS, SID),
         &[column::c_pin::PIN],
     );
-    b.ace(
-        a::TPER_INFO_SET_PROGRAMMATIC_RESET_ENABLE,
-        "ACE_TPerInfo_Set_ProgrammaticResetEnable",
-        &only(SID),
-        &[column::tper_info::PROGRAMMATIC_RESET_ENABLE],
-    );
-    // The specification's name is longer than a name cell holds in some readers; kept as it is.
-    b.ace(
-        a::DATA_REMOVAL_SET_ACTIVE,
-        "ACE_DataRemovalMechanism_Set_ActiveDataRemovalMechanism",
-        &either(ADMINS, SID),
-        &[column::data_removal_mechanism::ACTIVE],
-    );
-    if profile.features.psid {
+    if profile.ssc.has_programmatic_reset() {
+        b.ace(
+            a::TPER_INFO_SET_PROGRAMMATIC_RESET_ENABLE,
+            "ACE_TPerInfo_Set_ProgrammaticResetEnable",
+            &only(SID),
+            &[column::tper_info::PROGRAMMATIC_RESET_ENABLE],
+        );
+    }
+    if profile.data_removal.mechanisms != 0 {
+        // The specification's name is longer than a name cell holds in some readers; kept as it is.
+        b.ace(
+            a::DATA_REMOVAL_SET_ACTIVE,
+            "ACE_DataRemovalMechanism_Set_ActiveDataRemovalMechanism",
+            &either(ADMINS, SID),
+            &[column::data_removal_mechanism::ACTIVE],
+        );
+    }
+    if profile.has_psid() {
         b.ace(a::SP_PSID, "ACE_SP_PSID", &only(PSID), &[]);
         b.ace(a::C_PIN_GET_PSID_NO_PIN, "ACE_C_PIN_Get_PSID_NoPIN", &only(ANYBODY), &NO_PIN);
     }
@@ -233,13 +243,17 @@ fn access(b: &mut Builder, profile: &Profile) {
     b.allow(c_pin::MSID, GET, &[a::C_PIN_MSID_GET_PIN]);
     b.allow(c_pin::admin_sp_admin(1), GET, &[a::C_PIN_SID_GET_NO_PIN]);
     b.allow(c_pin::admin_sp_admin(1), SET, &[a::C_PIN_ADMINS_SET_PIN]);
-    b.allow(table::row::TPER_INFO_ROW, SET, &[a::TPER_INFO_SET_PROGRAMMATIC_RESET_ENABLE]);
-    b.allow(table::row::DATA_REMOVAL_MECHANISM_ROW, SET, &[a::DATA_REMOVAL_SET_ACTIVE]);
+    if profile.ssc.has_programmatic_reset() {
+        b.allow(table::row::TPER_INFO_ROW, SET, &[a::TPER_INFO_SET_PROGRAMMATIC_RESET_ENABLE]);
+    }
+    if profile.data_removal.mechanisms != 0 {
+        b.allow(table::row::DATA_REMOVAL_MECHANISM_ROW, SET, &[a::DATA_REMOVAL_SET_ACTIVE]);
+    }
     b.allow(sp::ADMIN, REVERT, &[a::SP_SID, ace::ADMIN]);
     b.allow(sp::LOCKING, REVERT, &[a::SP_SID, ace::ADMIN]);
     b.allow(sp::ADMIN, ACTIVATE, &[a::SP_SID]);
     b.allow(sp::LOCKING, ACTIVATE, &[a::SP_SID]);
-    if profile.features.psid {
+    if profile.has_psid() {
         b.allow(c_pin::PSID, GET, &[a::C_PIN_GET_PSID_NO_PIN]);
         b.allow(sp::ADMIN, REVERT, &[a::SP_SID, ace::ADMIN, a::SP_PSID]);
     }

@@ -14,16 +14,15 @@ use crate::tper::profile::{KeyBits, Profile};
 use crate::tper::tables::{LockingConfig, Provider};
 
 /// `symmetric_mode_media`: XTS.
-const MODE_XTS: u64 = 7;
+pub(super) const MODE_XTS: u64 = 7;
 
-/// Builds the Locking SP of an Opal 2 drive.
-pub(in crate::tper) fn opal2(profile: &Profile, config: &LockingConfig) -> Provider {
-    let mut b = Builder::new();
+/// Builds the Locking SP of a drive of the Opal family. What an SSC lacks is left out.
+pub(in crate::tper) fn opal(profile: &Profile, config: &LockingConfig) -> Provider {
+    let mut b = Builder::new(profile);
     small_tables(&mut b, profile);
     authorities(&mut b, profile);
     ranges(&mut b, profile);
     aces(&mut b, profile);
-    let (key_table, key_table_name) = key_table(profile);
     access(&mut b, profile);
     if profile.features.single_user_mode {
         super::single_user::apply(&mut b, profile, config);
@@ -38,17 +37,20 @@ pub(in crate::tper) fn opal2(profile: &Profile, config: &LockingConfig) -> Provi
         (table::ACE, "ACE"),
         (table::AUTHORITY, "Authority"),
         (table::C_PIN, "C_PIN"),
-        (table::SECRET_PROTECT, "SecretProtect"),
         (table::LOCKING_INFO, "LockingInfo"),
         (table::LOCKING, "Locking"),
-        (table::MBR_CONTROL, "MBRControl"),
-        (key_table, key_table_name),
     ]);
+    if profile.has_mbr() {
+        b.object_tables(&[(table::MBR_CONTROL, "MBRControl")]);
+    }
+    if profile.ssc.encrypts() {
+        b.object_tables(&[(table::SECRET_PROTECT, "SecretProtect"), key_table(profile)]);
+    }
     b.allow_get_rows(&[table::TABLE], &[ace::ANYBODY]);
     b.finish(sp::LOCKING)
 }
 
-const fn key_table(profile: &Profile) -> (u32, &'static str) {
+pub(super) const fn key_table(profile: &Profile) -> (u32, &'static str) {
     match profile.key_bits {
         KeyBits::Aes128 => (table::K_AES_128, "K_AES_128"),
         KeyBits::Aes256 => (table::K_AES_256, "K_AES_256"),
@@ -79,24 +81,26 @@ fn small_tables(b: &mut Builder, profile: &Profile) {
     b.methods(&[
         (method::NEXT, "Next"),
         (method::GET_ACL, "GetACL"),
-        (method::GEN_KEY, "GenKey"),
         (method::REVERT_SP, "RevertSP"),
         (method::GET, "Get"),
         (method::SET, "Set"),
         (method::AUTHENTICATE, "Authenticate"),
         (method::RANDOM, "Random"),
     ]);
-    let protected = key_table(profile).0;
-    // The row's number follows the key size (Opal 2.30 table 42).
-    let row = if protected == table::K_AES_128 { 0x1D } else { 0x1E };
-    b.row(
-        Uid::new(table::SECRET_PROTECT, row),
-        [
-            (column::secret_protect::TABLE, Cell::uid(table::descriptor(protected))),
-            (column::secret_protect::COLUMN_NUMBER, Cell::Uint(column::media_key::KEY)),
-            (column::secret_protect::PROTECT_MECHANISMS, Cell::Set([0].to_vec())),
-        ],
-    );
+    if profile.ssc.encrypts() {
+        b.methods(&[(method::GEN_KEY, "GenKey")]);
+        let protected = key_table(profile).0;
+        // The row's number follows the key size (Opal 2.30 table 42).
+        let row = if protected == table::K_AES_128 { 0x1D } else { 0x1E };
+        b.row(
+            Uid::new(table::SECRET_PROTECT, row),
+            [
+                (column::secret_protect::TABLE, Cell::uid(table::descriptor(protected))),
+                (column::secret_protect::COLUMN_NUMBER, Cell::Uint(column::media_key::KEY)),
+                (column::secret_protect::PROTECT_MECHANISMS, Cell::Set([0].to_vec())),
+            ],
+        );
+    }
     use column::locking_info as l;
     let geometry = &profile.geometry;
     b.row(
@@ -104,25 +108,30 @@ fn small_tables(b: &mut Builder, profile: &Profile) {
         [
             (l::NAME, Cell::text("")),
             (l::VERSION, Cell::Uint(1)),
-            (l::ENCRYPT_SUPPORT, Cell::Uint(1)),
+            (l::ENCRYPT_SUPPORT, Cell::boolean(profile.ssc.encrypts())),
             (l::MAX_RANGES, Cell::Uint(u64::from(profile.ranges))),
             (l::MAX_RE_ENCRYPTIONS, Cell::Uint(0)),
             (l::KEYS_AVAILABLE_CFG, Cell::Uint(0)),
-            (l::ALIGNMENT_REQUIRED, Cell::boolean(geometry.alignment_required)),
-            (l::LOGICAL_BLOCK_SIZE, Cell::Uint(u64::from(geometry.block_size))),
-            (l::ALIGNMENT_GRANULARITY, Cell::Uint(geometry.alignment_granularity)),
-            (l::LOWEST_ALIGNED_LBA, Cell::Uint(geometry.lowest_aligned_lba)),
         ],
     );
-    use column::mbr_control as m;
-    b.row(
-        table::row::MBR_CONTROL_ROW,
-        [
-            (m::ENABLE, Cell::boolean(false)),
-            (m::DONE, Cell::boolean(false)),
-            (m::DONE_ON_RESET, Cell::Set([locking::reset::POWER_CYCLE].to_vec())),
-        ],
-    );
+    if profile.ssc.has_alignment_columns() {
+        let row = table::row::LOCKING_INFO_ROW;
+        b.put(row, l::ALIGNMENT_REQUIRED, Cell::boolean(geometry.alignment_required));
+        b.put(row, l::LOGICAL_BLOCK_SIZE, Cell::Uint(u64::from(geometry.block_size)));
+        b.put(row, l::ALIGNMENT_GRANULARITY, Cell::Uint(geometry.alignment_granularity));
+        b.put(row, l::LOWEST_ALIGNED_LBA, Cell::Uint(geometry.lowest_aligned_lba));
+    }
+    if profile.has_mbr() {
+        use column::mbr_control as m;
+        b.row(
+            table::row::MBR_CONTROL_ROW,
+            [
+                (m::ENABLE, Cell::boolean(false)),
+                (m::DONE, Cell::boolean(false)),
+                (m::DONE_ON_RESET, Cell::Set([locking::reset::POWER_CYCLE].to_vec())),
+            ],
+        );
+    }
 }
 
 fn authorities(b: &mut Builder, profile: &Profile) {
@@ -147,8 +156,10 @@ fn authorities(b: &mut Builder, profile: &Profile) {
 fn ranges(b: &mut Builder, profile: &Profile) {
     use column::{locking as l, media_key as k};
     let (_, key_table_name) = key_table(profile);
+    let encrypts = profile.ssc.encrypts();
     for n in 0..=profile.ranges {
         let name = range_name(n);
+        let active_key = if encrypts { key_row(profile, n) } else { Uid::NULL };
         b.named(
             locking::range(n),
             &format!("Locking_{name}"),
@@ -160,13 +171,15 @@ fn ranges(b: &mut Builder, profile: &Profile) {
                 (l::READ_LOCKED, Cell::boolean(false)),
                 (l::WRITE_LOCKED, Cell::boolean(false)),
                 (l::LOCK_ON_RESET, Cell::Set([locking::reset::POWER_CYCLE].to_vec())),
-                (l::ACTIVE_KEY, Cell::uid(key_row(profile, n))),
+                (l::ACTIVE_KEY, Cell::uid(active_key)),
                 (l::NEXT_KEY, Cell::uid(Uid::NULL)),
                 (l::RE_ENCRYPT_STATE, Cell::Uint(RE_ENCRYPT_IDLE)),
             ],
         );
-        let key_name = format!("{key_table_name}_{name}_Key");
-        b.named(key_row(profile, n), &key_name, [(k::MODE, Cell::Uint(MODE_XTS))]);
+        if encrypts {
+            let key_name = format!("{key_table_name}_{name}_Key");
+            b.named(active_key, &key_name, [(k::MODE, Cell::Uint(MODE_XTS))]);
+        }
     }
 }
 
@@ -216,13 +229,17 @@ fn aces(b: &mut Builder, profile: &Profile) {
             &[column::c_pin::PIN],
         );
     }
-    b.ace(a::K_AES_MODE, "ACE_K_AES_Mode", &only(ANYBODY), &[column::media_key::MODE]);
+    if profile.ssc.encrypts() {
+        b.ace(a::K_AES_MODE, "ACE_K_AES_Mode", &only(ANYBODY), &[column::media_key::MODE]);
+    }
     let (_, key_table_name) = key_table(profile);
     use column::locking as l;
     for n in 0..=profile.ranges {
         let name = range_name(n);
-        let gen_key = format!("ACE_{key_table_name}_{name}_GenKey");
-        b.ace(gen_key_ace(profile, n), &gen_key, &admins, &[]);
+        if profile.ssc.encrypts() {
+            let gen_key = format!("ACE_{key_table_name}_{name}_GenKey");
+            b.ace(gen_key_ace(profile, n), &gen_key, &admins, &[]);
+        }
         let readable: Vec<u64> = (l::RANGE_START..=l::ACTIVE_KEY).collect();
         let get = format!("ACE_Locking_{name}_Get_RangeStartToActiveKey");
         b.ace(a::locking_get(n), &get, &admins, &readable);
@@ -240,19 +257,21 @@ fn aces(b: &mut Builder, profile: &Profile) {
         &admins,
         &bounds_and_locks,
     );
-    use column::mbr_control as m;
-    b.ace(
-        a::MBR_CONTROL_ADMINS_SET,
-        "ACE_MBRControl_Admins_Set",
-        &admins,
-        &[m::ENABLE, m::DONE, m::DONE_ON_RESET],
-    );
-    b.ace(
-        a::MBR_CONTROL_SET_DONE_TO_DOR,
-        "ACE_MBRControl_Set_DoneToDOR",
-        &admins,
-        &[m::DONE, m::DONE_ON_RESET],
-    );
+    if profile.has_mbr() {
+        use column::mbr_control as m;
+        b.ace(
+            a::MBR_CONTROL_ADMINS_SET,
+            "ACE_MBRControl_Admins_Set",
+            &admins,
+            &[m::ENABLE, m::DONE, m::DONE_ON_RESET],
+        );
+        b.ace(
+            a::MBR_CONTROL_SET_DONE_TO_DOR,
+            "ACE_MBRControl_Set_DoneToDOR",
+            &admins,
+            &[m::DONE, m::DONE_ON_RESET],
+        );
+    }
     for n in 1..=data_stores(profile) {
         let label = if n == 1 { alloc::string::String::new() } else { format!("{n}") };
         b.ace(a::data_store_get(n), &format!("ACE_DataStore{label}_Get_All"), &admins, &[]);
@@ -278,9 +297,11 @@ fn access(b: &mut Builder, profile: &Profile) {
         table::ACE,
         table::AUTHORITY,
         table::C_PIN,
-        table::SECRET_PROTECT,
         table::LOCKING,
     ]);
+    if profile.ssc.encrypts() {
+        b.allow_next(&[table::SECRET_PROTECT]);
+    }
     b.allow_get_rows(
         &[
             table::SP_INFO,
@@ -320,24 +341,33 @@ fn access(b: &mut Builder, profile: &Profile) {
         };
         let locks = [a::locking_set_read_locked(n), a::locking_set_write_locked(n)];
         b.allow(row, SET, &[admins_set, locks[0], locks[1], a::ADMINS_SET_COMMON_NAME]);
-        b.allow(key_row(profile, n), GEN_KEY, &[gen_key_ace(profile, n)]);
+        if profile.ssc.encrypts() {
+            b.allow(key_row(profile, n), GEN_KEY, &[gen_key_ace(profile, n)]);
+        }
     }
-    b.allow(
-        table::row::MBR_CONTROL_ROW,
-        SET,
-        &[a::MBR_CONTROL_ADMINS_SET, a::MBR_CONTROL_SET_DONE_TO_DOR],
-    );
+    if profile.has_mbr() {
+        b.allow(
+            table::row::MBR_CONTROL_ROW,
+            SET,
+            &[a::MBR_CONTROL_ADMINS_SET, a::MBR_CONTROL_SET_DONE_TO_DOR],
+        );
+    }
 }
 
 /// ACEs whose expression an owner may change (Opal 2.30 table 38).
 fn personal_aces(profile: &Profile) -> Vec<Uid> {
-    let mut aces = [a::ACE_GET_ALL, a::AUTHORITY_GET_ALL, a::MBR_CONTROL_SET_DONE_TO_DOR].to_vec();
+    let mut aces = [a::ACE_GET_ALL, a::AUTHORITY_GET_ALL].to_vec();
+    if profile.has_mbr() {
+        aces.push(a::MBR_CONTROL_SET_DONE_TO_DOR);
+    }
     for n in 1..=profile.users {
         aces.extend([a::c_pin_user_set_pin(n), a::user_set_common_name(n)]);
     }
     for n in 0..=profile.ranges {
+        if profile.ssc.encrypts() {
+            aces.push(gen_key_ace(profile, n));
+        }
         aces.extend([
-            gen_key_ace(profile, n),
             a::locking_get(n),
             a::locking_set_read_locked(n),
             a::locking_set_write_locked(n),
@@ -352,9 +382,11 @@ fn personal_aces(profile: &Profile) -> Vec<Uid> {
 fn byte_tables(b: &mut Builder, profile: &Profile, config: &LockingConfig) {
     use method::{GET, SET};
     let granularity = profile.write_granularity;
-    b.byte_table(table::MBR, "MBR", profile.mbr_size, granularity);
-    b.allow(table::uid(table::MBR), GET, &[ace::ANYBODY]);
-    b.allow(table::uid(table::MBR), SET, &[ace::ADMIN]);
+    if profile.has_mbr() {
+        b.byte_table(table::MBR, "MBR", profile.mbr_size, granularity);
+        b.allow(table::uid(table::MBR), GET, &[ace::ANYBODY]);
+        b.allow(table::uid(table::MBR), SET, &[ace::ADMIN]);
+    }
     let whole = [profile.data_store.total];
     let sizes = if config.data_stores.is_empty() { &whole[..] } else { &config.data_stores };
     for (n, size) in (1u16..).zip(sizes) {

@@ -89,7 +89,7 @@ impl ConfigSpace {
 
     /// Fills `data` from `offset` on; what is beyond the space reads as ones.
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
-        for (at, byte) in (offset..).zip(data) {
+        for (at, byte) in (0..).map(|n| offset.wrapping_add(n)).zip(data) {
             *byte = match usize::try_from(at) {
                 Ok(at) if at < SIZE => self.bytes.get(at).copied().unwrap_or(0),
                 _ => 0xFF,
@@ -100,7 +100,7 @@ impl ConfigSpace {
     /// Stores `data` as far as it can be written.
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Asked {
         let mut asked = Asked::Nothing;
-        for (at, value) in (offset..).zip(data) {
+        for (at, value) in (0..).map(|n| offset.wrapping_add(n)).zip(data) {
             let Ok(at) = usize::try_from(at) else { break };
             let (Some(byte), Some(mask)) = (self.bytes.get_mut(at), self.writable.get(at)) else {
                 break;

@@ -34,6 +34,8 @@ struct State {
     draining: Option<Arc<Session>>,
     /// The controller could not be enabled.
     fatal: bool,
+    /// The server ends while its machine is still there.
+    retired: bool,
     shutdown: Shutdown,
 }
 
@@ -63,6 +65,7 @@ impl Function {
                 session: None,
                 draining: None,
                 fatal: false,
+                retired: false,
                 shutdown: Shutdown::default(),
             }),
         })
@@ -74,10 +77,14 @@ impl Function {
 
     pub(super) fn write_config(&self, offset: u64, data: &[u8]) {
         let mut state = self.lock();
+        if state.retired {
+            return;
+        }
         let asked = state.config.write(offset, data);
         self.memory.set_bus_master(state.config.bus_master());
+        drop(state);
         if asked == config::Asked::FunctionReset {
-            self.reset_locked(&mut state, ResetKind::Hardware);
+            self.reset(ResetKind::Hardware);
         }
     }
 
@@ -94,6 +101,9 @@ impl Function {
             return;
         }
         let mut state = self.lock();
+        if state.retired {
+            return;
+        }
         for (n, dword) in (0_u64..).zip(dwords) {
             let Some(offset) = offset.checked_add(n * 4) else { return };
             match state.registers.write(offset, u32::from_le_bytes(*dword)) {
@@ -108,21 +118,35 @@ impl Function {
         }
     }
 
-    /// The controller loses what a reset or a loss of power takes; then the drive is told.
-    ///
-    /// DMA maps and interrupt events stay: they are the machine's.
+    /// The controller loses what a reset takes; then the drive is told.
     pub(super) fn reset(&self, kind: ResetKind) {
-        self.reset_locked(&mut self.lock(), kind);
+        if self.lock().retired {
+            return;
+        }
+        self.forget();
+        // Not under the lock: a drive that loses power may call back, to `forget`.
+        self.backend.reset(kind);
     }
 
     /// The machine is gone, and with it the power.
     pub(super) fn machine_gone(&self) {
-        self.reset(ResetKind::PowerCycle);
+        self.forget();
         self.interrupts.clear();
         self.memory.unmap_all();
+        self.backend.reset(ResetKind::PowerCycle);
     }
 
-    fn reset_locked(&self, state: &mut State, kind: ResetKind) {
+    /// Nothing that a machine says has an effect any more.
+    pub(super) fn retire(&self) {
+        self.lock().retired = true;
+        self.machine_gone();
+    }
+
+    /// The controller loses what a reset or a loss of power takes.
+    ///
+    /// DMA maps and interrupt events stay: they are the machine's.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
         state.stop();
         if let Some(session) = state.draining.take()
             && !session.drain(DRAIN_LIMIT)
@@ -134,7 +158,6 @@ impl Function {
         state.registers = Registers::default();
         state.fatal = false;
         state.shutdown.announced = false;
-        self.backend.reset(kind);
     }
 
     fn configured(

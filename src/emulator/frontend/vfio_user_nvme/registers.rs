@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(registers.write(0x1008, 0xABCD_0006), bell(1, false, 6));
         assert_eq!(registers.write(0x1084, 7), bell(16, true, 7));
         assert_eq!(registers.write(0x1088, 7), Effect::Nothing);
-        assert_eq!(registers.write(u64::MAX & !3, 7), Effect::Nothing);
+        assert_eq!(registers.write(!3, 7), Effect::Nothing);
         assert_eq!(registers.write(0x20, 0x4E56_4D65), Effect::Nothing, "no subsystem reset");
     }
 }
