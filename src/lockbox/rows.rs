@@ -142,10 +142,11 @@ pub(super) fn versions(tx: &Transaction<'_>, key: KeyId) -> Result<Vec<Version>,
     Ok(versions)
 }
 
+/// A version of a key, or why its row is refused.
+pub(super) type KeyVersion = (KeyId, Result<Version, Error>);
+
 /// Versions of all keys, those of a key oldest first; a malformed row is an error of its own.
-pub(super) fn all_versions(
-    tx: &Transaction<'_>,
-) -> Result<Vec<(KeyId, Result<Version, Error>)>, Error> {
+pub(super) fn all_versions(tx: &Transaction<'_>) -> Result<Vec<KeyVersion>, Error> {
     let mut statement = tx.prepare_cached(
         "SELECT key, number, state, origin, sent FROM version ORDER BY key, number",
     )?;
