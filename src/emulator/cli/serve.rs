@@ -28,6 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("front-ends").required(true).multiple(true)))]
+#[command(group(clap::ArgGroup::new("nvme-front-ends").multiple(true)))]
 pub(super) struct Serve {
     /// The image file. No other process can serve it meanwhile.
     image: PathBuf,
@@ -35,10 +36,10 @@ pub(super) struct Serve {
     #[arg(long, group = "front-ends")]
     sim: Option<PathBuf>,
     /// Be an NVMe/TCP target at ADDRESS:PORT; port 0 takes a free one, which is printed.
-    #[arg(long, group = "front-ends", value_name = "ADDRESS:PORT")]
+    #[arg(long, groups = ["front-ends", "nvme-front-ends"], value_name = "ADDRESS:PORT")]
     nvme_tcp: Option<SocketAddr>,
     /// Name of the NVMe subsystem; made from the serial number if left out.
-    #[arg(long)]
+    #[arg(long, requires = "nvme-front-ends")]
     nqn: Option<String>,
     /// Serve a SCSI disk to QEMU's vhost-user-scsi-pci on this socket. The end of QEMU is a loss of
     /// power.
@@ -50,7 +51,7 @@ pub(super) struct Serve {
     /// Serve a PCI NVMe controller to QEMU's vfio-user-pci on this socket. The end of QEMU is a
     /// loss of power; a reset of the machine is a hardware reset; a machine that suspends to RAM
     /// keeps its connection, so power-cycle the drive by the control socket while it sleeps.
-    #[arg(long, group = "front-ends", value_name = "SOCKET")]
+    #[arg(long, groups = ["front-ends", "nvme-front-ends"], value_name = "SOCKET")]
     vfio_user_nvme: Option<PathBuf>,
     /// Serve the control socket here.
     #[arg(long)]

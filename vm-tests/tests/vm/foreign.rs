@@ -182,7 +182,7 @@ fn nvme_sed_life_cycle_over_nvme() {
         printf 'the first key\nthe first key\n' >/tmp/twice
         printf 'the first key\n' >/tmp/once
         printf 'another key\n' >/tmp/wrong
-        printf 'y\n%s\n' "$(cat /vm/psid)" >/tmp/psid
+        printf 'y\ny\n%s\n' "$(cat /vm/psid)" >/tmp/psid
         read_it() { dd if=$DRIVE of=/dev/null bs=4096 skip=2048 count=1 iflag=direct; }
         step 'initialize' tty-answer /tmp/twice nvme sed initialize $DRIVE
         step 'discover' nvme sed discover $DRIVE
