@@ -25,6 +25,7 @@ vm-test: setup ## boot guests and run other people's clients against emulated dr
 	$(CARGO) build --locked --bins --example memory_drive
 	$(CARGO) run --locked -q -p vm-tests --bin vm -- fetch
 	$(CARGO) test --locked -p vm-tests --test vm -- --test-threads=2
+	$(CARGO) run --locked -q -p vm-tests --bin vm -- report
 
 bench: setup ## measure us and the peers side by side
 	@scripts/bench

@@ -29,9 +29,16 @@ use color::Color;
 use context::Context;
 use exit::{Exit, Failure};
 
+use crate::lockbox::tpm::{CHILD_VERB, serve_child};
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Not a sub-command for people: no help names it, no log is started.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|verb| verb == CHILD_VERB) && arguments.next().is_none() {
+        return tpm_conversation();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -70,6 +77,20 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Completions { shell } => {
             manual::completions(shell, &mut std::io::stdout());
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// The child's side of a TPM conversation: the parent speaks on the standard streams.
+fn tpm_conversation() -> ExitCode {
+    let _ = crate::secret::harden_process();
+    // What this would still do for a parent that is gone, nobody has asked for.
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    match serve_child(std::io::stdin(), std::io::stdout()) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("opalbox {CHILD_VERB} is started by opalbox itself: {error}");
+            Exit::Usage.into()
         }
     }
 }

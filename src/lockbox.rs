@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod anchor;
 mod asset;
 mod credential;
 mod encode;
@@ -49,12 +50,12 @@ use keyring::Keyring;
 use provider::{Capabilities, Prompt, ProviderConfig, Unattended};
 use record::RecordId;
 use store::Store;
-use tpm::Tcti;
+use tpm::{Tcti, TpmRunner};
 
 pub use asset::{Asset, Assets, MAX_ATTRIBUTES, MAX_VALUE};
 pub use credential::{Credential, Version, VersionState};
 pub use epoch::{EpochKeys, NEK_LEN, Scope};
-pub use error::{Error, JournalProblem, Refusal};
+pub use error::{AnchorProblem, Error, JournalProblem, Refusal};
 pub use faults::{Faults, Point};
 pub use file::{FileConfig, MIN_PASSPHRASE};
 pub use id::{KeyId, Kind, MAX_NAME, Origin};
@@ -78,6 +79,8 @@ pub struct InitOptions {
     pub domain: String,
     /// Asks for the new passphrase or PIN.
     pub prompt: Arc<dyn Prompt>,
+    /// In which process the TPM library runs.
+    pub runner: TpmRunner,
     /// Fault injection, for tests.
     pub faults: Faults,
 }
@@ -86,7 +89,13 @@ impl InitOptions {
     /// The usual domain, no faults.
     #[must_use]
     pub fn new(provider: ProviderConfig, prompt: Arc<dyn Prompt>) -> Self {
-        Self { provider, domain: DEFAULT_DOMAIN.into(), prompt, faults: Faults::none() }
+        Self {
+            provider,
+            domain: DEFAULT_DOMAIN.into(),
+            prompt,
+            runner: TpmRunner::default(),
+            faults: Faults::none(),
+        }
     }
 }
 
@@ -96,13 +105,20 @@ pub struct OpenOptions {
     pub prompt: Arc<dyn Prompt>,
     /// Reach the TPM this way instead of the way noted at init.
     pub tcti: Option<Tcti>,
+    /// In which process the TPM library runs.
+    pub runner: TpmRunner,
     /// Fault injection, for tests.
     pub faults: Faults,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { prompt: Arc::new(Unattended), tcti: None, faults: Faults::none() }
+        Self {
+            prompt: Arc::new(Unattended),
+            tcti: None,
+            runner: TpmRunner::default(),
+            faults: Faults::none(),
+        }
     }
 }
 
@@ -116,6 +132,19 @@ pub struct Lockbox {
 struct Inner {
     store: Store,
     keyring: Keyring,
+    /// Whether the store was found to be the newest one.
+    newest: bool,
+}
+
+/// How much an old store put back would matter to a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Not at all: part of unlocking.
+    Plain,
+    /// It must be the newest store.
+    Guarded,
+    /// And the TPM counts the change.
+    Anchored,
 }
 
 impl Lockbox {
@@ -127,7 +156,7 @@ impl Lockbox {
         id::check_name("a domain", &options.domain)?;
         let mut store = Store::create(dir, options.faults.clone())?;
         let keyring = Keyring::init(&mut store, options)?;
-        Ok(Self { inner: Mutex::new(Inner { store, keyring }), dir: dir.to_owned() })
+        Ok(Self { inner: Mutex::new(Inner { store, keyring, newest: false }), dir: dir.to_owned() })
     }
 
     /// Opens the lockbox in `dir`. Talks to no provider and asks nobody yet.
@@ -137,7 +166,7 @@ impl Lockbox {
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, Error> {
         let mut store = Store::open(dir, options.faults.clone())?;
         let keyring = Keyring::open(&mut store, options)?;
-        Ok(Self { inner: Mutex::new(Inner { store, keyring }), dir: dir.to_owned() })
+        Ok(Self { inner: Mutex::new(Inner { store, keyring, newest: false }), dir: dir.to_owned() })
     }
 
     /// Its directory.
@@ -157,7 +186,7 @@ impl Lockbox {
     /// # Errors
     /// The store's.
     pub fn status(&self) -> Result<Status, Error> {
-        let Inner { store, keyring } = &mut *self.inner();
+        let Inner { store, keyring, .. } = &mut *self.inner();
         status::status(store, keyring)
     }
 
@@ -166,7 +195,7 @@ impl Lockbox {
     /// # Errors
     /// The store's, if it cannot be read at all.
     pub fn check(&self) -> Result<Check, Error> {
-        let Inner { store, keyring } = &mut *self.inner();
+        let Inner { store, keyring, .. } = &mut *self.inner();
         status::check(store, keyring)
     }
 
@@ -184,7 +213,7 @@ impl Lockbox {
     /// # Errors
     /// The provider's.
     pub fn unlock(&self) -> Result<(), Error> {
-        let Inner { store, keyring } = &mut *self.inner();
+        let Inner { store, keyring, .. } = &mut *self.inner();
         keyring.keys(store).map(|_| ())
     }
 
@@ -199,8 +228,19 @@ impl Lockbox {
     /// # Errors
     /// The provider's; [`Error::Input`] if it is not a TPM.
     pub fn enroll(&self) -> Result<(), Error> {
-        let Inner { store, keyring } = &mut *self.inner();
+        let Inner { store, keyring, .. } = &mut *self.inner();
         keyring.enroll(store)
+    }
+
+    /// Takes the store as it is for the newest one, after an old copy was put back on purpose or
+    /// the TPM's state was. Asks for the administrator's PIN if there is one.
+    ///
+    /// # Errors
+    /// The provider's and the store's.
+    pub fn accept_store(&self) -> Result<(), Error> {
+        let Inner { store, keyring, .. } = &mut *self.inner();
+        let _alone = store.lock_changes()?;
+        anchor::accept(store, keyring)
     }
 
     // Keys that belong to no journal
@@ -211,7 +251,7 @@ impl Lockbox {
     /// The provider's and the store's.
     pub fn key_create(&self, kind: Kind, secret: &Secret, origin: Origin) -> Result<KeyId, Error> {
         let key = KeyId::random()?;
-        self.write("create key", |tx, keys| {
+        self.write(Weight::Guarded, "create key", |tx, keys| {
             rows::insert_key(tx, keys, key, kind)?;
             let origin = origin.clone();
             let version = Version { number: 1, state: VersionState::Active, origin, sent: false };
@@ -232,12 +272,40 @@ impl Lockbox {
         })
     }
 
+    /// The secrets of many versions of keys, in that order, from one consistent state. One that is
+    /// refused or unknown is an error in its place and never stands in the way of the others.
+    ///
+    /// # Errors
+    /// The provider's and the store's.
+    pub fn key_secrets(
+        &self,
+        wanted: &[(KeyId, u64)],
+    ) -> Result<Vec<Result<Secret, Error>>, Error> {
+        self.read(|tx, keys| {
+            wanted
+                .iter()
+                .map(|&(key, version)| {
+                    let opened = rows::key_kind(tx, keys, key).and_then(|kind| {
+                        rows::read_record(tx, keys, &RecordId { key, version, kind })
+                    });
+                    match opened {
+                        Err(error @ (Error::Refused { .. } | Error::Unknown { .. })) => {
+                            Ok(Err(error))
+                        }
+                        Err(error) => Err(error),
+                        Ok(secret) => Ok(Ok(secret)),
+                    }
+                })
+                .collect()
+        })
+    }
+
     /// Destroys a key that no asset names and no journal holds.
     ///
     /// # Errors
     /// [`Error::Referenced`], [`Error::Unknown`]; the provider's and the store's.
     pub fn key_destroy(&self, key: KeyId) -> Result<(), Error> {
-        self.write("destroy key", |tx, keys| {
+        self.write(Weight::Anchored, "destroy key", |tx, keys| {
             rows::key_kind(tx, keys, key)?;
             rows::check_references(tx, keys, key)?;
             let mut holders = rows::references(tx, key)?;
@@ -267,7 +335,7 @@ impl Lockbox {
     ) -> Result<(), Error> {
         let asset = Asset { id: id.to_owned(), key_id, attributes };
         asset.check()?;
-        self.write("put asset", |tx, keys| {
+        self.write(Weight::Anchored, "put asset", |tx, keys| {
             rows::key_kind(tx, keys, key_id)?;
             rows::check_references(tx, keys, key_id)?;
             let before = checked_asset(tx, keys, rows::peek_asset(tx, id)?)?;
@@ -314,7 +382,7 @@ impl Lockbox {
     /// # Errors
     /// [`Error::Refused`] if rows were altered; the provider's and the store's.
     pub fn asset_remove(&self, id: &str) -> Result<bool, Error> {
-        self.write("remove asset", |tx, keys| {
+        self.write(Weight::Anchored, "remove asset", |tx, keys| {
             let Some(asset) = checked_asset(tx, keys, rows::peek_asset(tx, id)?)? else {
                 return Ok(false);
             };
@@ -329,7 +397,7 @@ impl Lockbox {
         &self,
         look: impl Fn(&Transaction<'_>, &EpochKeys) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Inner { store, keyring } = &mut *self.inner();
+        let Inner { store, keyring, .. } = &mut *self.inner();
         keyring.with_keys(store, |store, keys, guard| {
             store.read(|tx| {
                 guard.check(tx)?;
@@ -340,16 +408,40 @@ impl Lockbox {
 
     fn write<T>(
         &self,
+        weight: Weight,
         step: &'static str,
         change: impl Fn(&Transaction<'_>, &EpochKeys) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Inner { store, keyring } = &mut *self.inner();
-        keyring.with_keys(store, |store, keys, guard| {
+        let inner = &mut *self.inner();
+        let _alone = match weight {
+            Weight::Plain => None,
+            Weight::Guarded if inner.newest => None,
+            _ => Some(inner.store.lock_changes()?),
+        };
+        let Inner { store, keyring, newest } = inner;
+        let next = match weight {
+            Weight::Plain => None,
+            Weight::Guarded => {
+                if !*newest {
+                    anchor::check(store, keyring)?;
+                }
+                None
+            }
+            Weight::Anchored => Some(anchor::begin(store, keyring)?),
+        };
+        *newest |= weight != Weight::Plain;
+        let value = keyring.with_keys(store, |store, keys, guard| {
             store.write(step, |tx| {
                 guard.check(tx)?;
-                change(tx, keys)
+                let value = change(tx, keys)?;
+                next.as_ref().map_or(Ok(()), |next| anchor::write(tx, keys, next))?;
+                Ok(value)
             })
-        })
+        })?;
+        if let Some(next) = next {
+            anchor::finish(store, keyring, &next)?;
+        }
+        Ok(value)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -87,8 +87,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// The modules that opt in to unsafe code.
-const UNSAFE_MODULES: &[&str] =
-    &["src/transport/sys.rs", "src/secret", "src/software/xts", "src/software/dm.rs"];
+const UNSAFE_MODULES: &[&str] = &["src/transport/sys.rs", "src/secret", "src/software/xts"];
 
 #[test]
 fn layers_use_only_what_they_may() {

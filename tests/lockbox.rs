@@ -7,6 +7,12 @@ mod swtpm;
 #[path = "lockbox/support.rs"]
 mod support;
 
+#[path = "lockbox/anchor.rs"]
+mod anchor;
+
+#[path = "lockbox/child.rs"]
+mod child;
+
 #[path = "lockbox/crash.rs"]
 mod crash;
 

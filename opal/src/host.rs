@@ -108,32 +108,38 @@ use crate::exchange::com_id::ComIdState;
 use crate::exchange::properties::Properties;
 use crate::exchange::{self, ComId, Exchange, Step};
 use crate::transport::Transport;
-use crate::wire::discovery::Discovery;
+use crate::wire::discovery::{DataRemoval, Discovery, Mechanism, RemovalTime};
 
 mod access_control;
 mod admin_sp;
 mod byte_table;
 mod data_loss;
+mod dump;
 mod enterprise;
 mod limits;
+mod load;
 mod locking_sp;
 mod provider;
+mod reactivate;
 mod session;
 mod start;
 
 pub use access_control::{BooleanExpr, Operand};
 pub use admin_sp::{Activation, CPin, LifeCycle};
-pub use byte_table::{TableInfo, WriteOptions};
+pub use byte_table::{DataStoreTable, TableInfo, WriteOptions};
 pub use data_loss::DataLoss;
+pub use dump::{Cell, RowDump, TableDump};
 pub use enterprise::{
     EnterpriseAdminSp, EnterpriseProvider, EnterpriseSession, EnterpriseSp, EnterpriseStart,
 };
 pub use limits::Limits;
+pub use load::{Load, LoadStep, Loaded};
 pub use locking_sp::{LockingInfo, MbrControl, RangeConfig, RangeState, ResetTypes};
 pub use provider::{
     Access, AdminSp, Authority, ByteTable, LockingSp, ReadOnly, ReadWrite, Row, SecurityProvider,
     Table,
 };
+pub use reactivate::Reactivated;
 pub use session::Session;
 pub use start::{Login, Start};
 
@@ -189,9 +195,26 @@ pub struct Identity {
 pub struct Patience {
     /// For ordinary methods.
     pub ordinary: Duration,
-    /// For Activate, Revert, RevertSP, GenKey and Erase. Discovery's data removal feature tells
-    /// how long a revert may take on a drive that overwrites.
+    /// For Activate, Revert, RevertSP, GenKey and Erase. A revert gets more where discovery's data
+    /// removal feature says that it takes longer.
     pub long: Duration,
+}
+
+/// No revert is waited for longer than this, whatever the drive announces.
+const MAX_REVERT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a revert may take on a drive with these ways to remove data: twice the longest time it
+/// announces, since the times are estimates. `None` if it announces none.
+#[must_use]
+pub fn revert_patience(removal: &DataRemoval) -> Option<Duration> {
+    let times = Mechanism::ALL.into_iter().filter(|m| removal.supports(*m)).map(|m| match removal
+        .time(m)
+    {
+        RemovalTime::NotReported => 0,
+        RemovalTime::Seconds(seconds) | RemovalTime::AtLeast(seconds) => seconds,
+    });
+    let longest = Duration::from_secs(times.max()?.into());
+    (!longest.is_zero()).then(|| (longest * 2).min(MAX_REVERT))
 }
 
 impl Default for Patience {
@@ -212,7 +235,15 @@ pub(crate) struct Link {
     com_id: Option<ComId>,
     limits: Limits,
     patience: Patience,
+    /// What discovery says about reverts.
+    revert: Option<Duration>,
     last_hsn: u32,
+}
+
+impl Link {
+    fn revert_patience(&self) -> Duration {
+        self.patience.long.max(self.revert.unwrap_or_default())
+    }
 }
 
 impl<T: Transport> Host<T> {
@@ -220,7 +251,7 @@ impl<T: Transport> Host<T> {
     pub fn new(transport: T, identity: Identity) -> Self {
         let limits = Limits::initial(transport.max_transfer());
         let patience = Patience::default();
-        let link = Link { identity, com_id: None, limits, patience, last_hsn: 0 };
+        let link = Link { identity, com_id: None, limits, patience, revert: None, last_hsn: 0 };
         Self { transport, link }
     }
 
@@ -252,6 +283,7 @@ impl<T: Transport> Host<T> {
     /// error here, but sessions will be.
     pub fn discovery(&mut self) -> Result<Discovery, Error> {
         let discovery = read_discovery(&mut self.transport)?;
+        self.link.revert = discovery.data_removal().as_ref().and_then(revert_patience);
         if let Some(found) = discovery.base_com_id() {
             self.use_com_id(ComId::fixed(found));
         }
@@ -364,6 +396,21 @@ impl<T: Transport> Host<T> {
         Ok(())
     }
 
+    /// TPER_RESET, after a look at ProgrammaticResetEnable, without which it does nothing and says
+    /// nothing: four pairs and the reset.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it is not enabled, or the path failed.
+    pub fn tper_reset_if_enabled(&mut self) -> Result<(), Error> {
+        let mut session = self.start::<AdminSp>().open()?;
+        let enabled = session.programmatic_reset();
+        session.close()?;
+        if !enabled? {
+            return Err(Error::Unsupported("TPER_RESET while ProgrammaticResetEnable is off"));
+        }
+        self.tper_reset()
+    }
+
     /// Block SID: nobody becomes SID until the next power cycle (or hardware reset, if chosen).
     /// Has no answer; discovery's Block SID feature tells whether it took.
     ///
@@ -400,7 +447,9 @@ where
     if let Some(com_id) = link.com_id {
         return Ok(com_id);
     }
-    let com_id = read_discovery(transport)?
+    let discovery = read_discovery(transport)?;
+    link.revert = discovery.data_removal().as_ref().and_then(revert_patience);
+    let com_id = discovery
         .base_com_id()
         .map(ComId::fixed)
         .ok_or(Error::Unsupported("TCG sessions: discovery shows no security subsystem class"))?;

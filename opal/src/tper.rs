@@ -49,6 +49,7 @@ mod cell;
 mod com_id;
 mod discovery;
 mod dispatch;
+mod distort;
 mod effects;
 mod machine;
 mod methods;
@@ -56,6 +57,7 @@ mod pending;
 mod persist;
 mod preset;
 mod properties;
+mod removal;
 mod reset;
 mod schema;
 mod sessions;
@@ -172,12 +174,15 @@ impl<P: Platform> Tper<P> {
         if data.len() > self.profile.limits.max_com_packet as usize {
             return Err(IfError::InvalidTransferLength);
         }
+        self.inner.retire_com_ids(&self.profile);
         match (security_protocol, specific) {
             // Discarded (Core 2.01 §3.3.6).
             (protocol::TCG, protocol::DISCOVERY) => self.command(None, |_| Ok(())),
             (protocol::TCG, com_id) => {
                 let channel = self.channel(com_id)?;
-                if self.inner.channels.get(channel).is_some_and(|c| c.answer.is_some()) {
+                let answers = self.inner.channels.get(channel).is_some_and(|c| c.answer.is_some());
+                let busy = self.inner.removal.as_ref().is_some_and(|r| r.channel == channel);
+                if answers || busy {
                     return Err(IfError::ProtocolViolation);
                 }
                 let refusal = dispatch::malfunction(com_id, data).map(|answer| (channel, answer));
@@ -186,7 +191,9 @@ impl<P: Platform> Tper<P> {
                     Ok(())
                 })
             }
-            (protocol::TCG_MANAGEMENT, protocol::TPER_RESET) => {
+            (protocol::TCG_MANAGEMENT, protocol::TPER_RESET)
+                if self.profile.ssc.has_programmatic_reset() =>
+            {
                 if data.is_empty() {
                     return Err(IfError::InvalidTransferLength);
                 }
@@ -224,11 +231,22 @@ impl<P: Platform> Tper<P> {
             (protocol::INFORMATION, 1) => Vec::from([0; 4]),
             (protocol::TCG, protocol::DISCOVERY) => self.discovery(),
             (protocol::TCG, com_id) => self.receive(com_id, max)?,
-            (protocol::TCG_MANAGEMENT, protocol::GET_COM_ID) => com_id::no_com_id(),
+            (protocol::TCG_MANAGEMENT, protocol::GET_COM_ID) => {
+                self.inner.retire_com_ids(&self.profile);
+                self.inner.issue_com_id(&self.profile)
+            }
             (protocol::TCG_MANAGEMENT, com_id) => {
                 let channel = self.channel(com_id)?;
-                let channel = self.inner.channels.get(channel);
-                channel.and_then(|c| c.management.clone()).unwrap_or_else(com_id::no_response)
+                match self.inner.channels.get_mut(channel) {
+                    Some(channel) if channel.management_polls > 0 => {
+                        channel.management_polls -= 1;
+                        com_id::pending_reset(com_id, channel.extension)
+                    }
+                    channel => {
+                        let answer = channel.and_then(|c| c.management.clone());
+                        answer.unwrap_or_else(com_id::no_response)
+                    }
+                }
             }
             _ => return Err(IfError::InvalidCommandParameter),
         };
@@ -240,10 +258,18 @@ impl<P: Platform> Tper<P> {
     /// that there is none or how large it is.
     fn receive(&mut self, com_id: u16, max: usize) -> Result<Vec<u8>, IfError> {
         let channel = self.channel(com_id)?;
-        let header = Envelope { com_id, ..Envelope::default() };
+        self.inner.retire_com_ids(&self.profile);
+        let removing = self.inner.removal.as_ref().is_some_and(|r| r.channel == channel);
         let Some(channel) = self.inner.channels.get_mut(channel) else {
             return Err(IfError::InvalidCommandParameter);
         };
+        let extension = if channel.is_active() { channel.extension } else { INACTIVE_EXTENSION };
+        let header = Envelope { com_id, extension, ..Envelope::default() };
+        let waiting = channel.polls > 0 && channel.answer.is_some();
+        if removing || channel.dead || waiting {
+            channel.polls = channel.polls.saturating_sub(1);
+            return Ok(Envelope { outstanding_data: 1, ..header }.empty());
+        }
         let Some(answer) = channel.answer.take() else { return Ok(header.empty()) };
         if answer.len() > max {
             let size = answer.len() as u32;
@@ -256,8 +282,8 @@ impl<P: Platform> Tper<P> {
     fn channel(&self, com_id: u16) -> Result<usize, IfError> {
         com_id
             .checked_sub(self.profile.base_com_id)
-            .filter(|index| *index < self.profile.com_ids)
             .map(usize::from)
+            .filter(|index| *index < self.inner.channels.len())
             .ok_or(IfError::InvalidCommandParameter)
     }
 
@@ -297,8 +323,9 @@ impl<P: Platform> Tper<P> {
         self.silent_command(|machine| machine.reset(kind))
     }
 
-    /// Lets `elapsed` pass: sessions idle for longer than their time-out are aborted. Call it now
-    /// and then, also without sessions open.
+    /// Lets `elapsed` pass: sessions idle for longer than their time-out are aborted, dynamic ComIDs
+    /// nobody used are taken back, and data removal gets on, to its end and its answer if its time
+    /// is over. Call it now and then, also without sessions open.
     pub fn session_timeouts(&mut self, elapsed: Duration) -> Pending<'_, P> {
         self.silent_command(|machine| machine.time_passes(elapsed))
     }
@@ -324,6 +351,9 @@ impl<P: Platform> Tper<P> {
     /// Decides a read command of `blocks` blocks from `lba`.
     #[must_use]
     pub fn check_read(&self, lba: u64, blocks: u64) -> ReadVerdict {
+        if self.inner.reads_fail {
+            return ReadVerdict::Denied;
+        }
         data_path::check_read(&self.inner.tables, &self.profile, lba, blocks)
     }
 
@@ -403,6 +433,9 @@ impl<P: Platform> Tper<P> {
         self.platform
     }
 }
+
+/// ComID Extension that says: this ComID is inactive (Core 2.01 §3.3.4.7).
+const INACTIVE_EXTENSION: u16 = 0xFFFF;
 
 /// Resets an interface reports (Core 2.01 §5.1.3, `reset_types`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -264,3 +264,55 @@ fn the_data_store_in_a_list_or_without() {
     assert!(matches!(session.read_data_store(u64::MAX, 2), Err(Error::Usage(_))));
     session.close().unwrap();
 }
+
+#[path = "host_support/local.rs"]
+mod local;
+
+/// The host against our own drive: MSID, ownership, a band with a master of its own, erase.
+#[test]
+fn an_enterprise_drive_from_the_factory_to_erase() {
+    use opal::tper::{Profile, Ssc};
+
+    let drive = local::Drive::new(Profile::of(Ssc::Enterprise));
+    let mut host = drive.host();
+    let discovery = host.discovery().unwrap();
+    assert_eq!(discovery.base_com_id(), Some(0x07FE));
+    let loss = DataLoss::accepted_for(local::SERIAL);
+    let (owner, master) = (Pin::new(b"owner").unwrap(), Pin::new(b"master one").unwrap());
+
+    let mut session = host.start_enterprise::<EnterpriseAdminSp>().open().unwrap();
+    let msid = session.msid().unwrap();
+    session.authenticate(Authority::ENTERPRISE_SID, &msid).unwrap();
+    session.set_pin(Authority::ENTERPRISE_SID, &owner).unwrap();
+    session.close().unwrap();
+
+    let who = Authority::band_master(1);
+    let mut session = host.start_enterprise::<EnterpriseSp>().authority(who, &msid).open().unwrap();
+    assert!(session.max_bands().unwrap() >= 1);
+    session.set_pin(who, &master).unwrap();
+    let config = RangeConfig {
+        start: Some(4096),
+        length: Some(4096),
+        read_lock_enabled: Some(true),
+        write_lock_enabled: Some(true),
+        lock_on_reset: Some(ResetTypes::POWER_CYCLE),
+        ..RangeConfig::locked(true, true)
+    };
+    session.set_band(1, &config).unwrap();
+    assert!(config.is_met_by(&session.band(1).unwrap()));
+    assert!(session.set_band(0, &RangeConfig::locked(true, true)).is_err(), "another's band");
+    session.close().unwrap();
+
+    let refused = host.start_enterprise::<EnterpriseSp>().authority(who, &msid).open().map(drop);
+    assert_eq!(refused, Err(Error::NotAuthenticated { authority: who.uid() }));
+    let key = drive.key(1);
+    let eraser = Authority::ERASE_MASTER;
+    let mut session =
+        host.start_enterprise::<EnterpriseSp>().authority(eraser, &msid).open().unwrap();
+    session.erase_band(1, &loss).unwrap();
+    let state = session.band(1).unwrap();
+    assert_eq!((state.start, state.read_locked), (Some(4096), Some(false)));
+    session.close().unwrap();
+    assert_ne!(drive.key(1), key, "the data is gone");
+    host.start_enterprise::<EnterpriseSp>().authority(who, &msid).open().unwrap().close().unwrap();
+}

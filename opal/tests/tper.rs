@@ -23,6 +23,10 @@ mod persistence;
 mod profiles;
 #[path = "tper/protocol.rs"]
 mod protocol;
+#[path = "tper/quirks.rs"]
+mod quirks;
+#[path = "tper/removal.rs"]
+mod removal;
 #[path = "tper/robustness.rs"]
 mod robustness;
 #[path = "tper/sessions.rs"]

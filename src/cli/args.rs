@@ -141,6 +141,8 @@ pub(crate) enum LockboxCommand {
     Init(LockboxInitArgs),
     /// Show what the lockbox holds and what protects it
     Status,
+    /// Approve the boot state measured now, so that the lockbox opens in it
+    Enroll(LockboxEnrollArgs),
     /// Check the store, the provider, and that the lockbox is not on a drive that it opens
     Check,
 }
@@ -340,6 +342,18 @@ pub(crate) struct LockboxInitArgs {
     /// Name of the domain
     #[arg(long, default_value = crate::lockbox::DEFAULT_DOMAIN)]
     pub(crate) domain: String,
+    #[command(flatten)]
+    pub(crate) secret: SecretSource,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LockboxEnrollArgs {
+    /// Approve the PCRs as they are now (the default unless --accept-store is given)
+    #[arg(long)]
+    pub(crate) pcrs: bool,
+    /// Take the store as it is for the newest one, after an old copy was put back on purpose
+    #[arg(long)]
+    pub(crate) accept_store: bool,
     #[command(flatten)]
     pub(crate) secret: SecretSource,
 }

@@ -17,6 +17,7 @@ use super::secret_input::{SecretSource, new_secret};
 use crate::device::{self, DeviceSpec, Opened};
 use crate::drive::sed::Sed;
 use crate::lockbox::provider::{Ask, Prompt, PromptError};
+use crate::lockbox::tpm::{ChildProgram, TpmRunner};
 use crate::lockbox::{self, Lockbox};
 use crate::manager::{Target, separation};
 use crate::secret::Secret;
@@ -78,9 +79,18 @@ impl Context {
     /// # Errors
     /// There is none, or it is damaged or exposed.
     pub(crate) fn lockbox(&self) -> Result<Lockbox, Failure> {
+        self.lockbox_asking(SecretSource::default())
+    }
+
+    /// As [`Context::lockbox`]; `pin` is where an administrator's PIN comes from.
+    ///
+    /// # Errors
+    /// As [`Context::lockbox`].
+    pub(crate) fn lockbox_asking(&self, pin: SecretSource) -> Result<Lockbox, Failure> {
         let options = lockbox::OpenOptions {
-            prompt: self.prompt(SecretSource::default()),
+            prompt: self.prompt(pin),
             tcti: self.global.tcti.clone(),
+            runner: tpm_runner(),
             faults: lockbox::Faults::none(),
         };
         Ok(Lockbox::open(&self.global.store, options)?)
@@ -196,6 +206,13 @@ impl Holder {
         Ok(())
     }
 
+    /// Ends destructive work: gives the drive back, then makes the kernel look at the partitions
+    /// anew, which it does not do for a drive that is claimed.
+    pub(crate) fn release(&self, claim: device::Claim) {
+        drop(claim);
+        self.reread_partitions();
+    }
+
     /// Makes the kernel look at the partitions anew. A partition that stays in use is no failure
     /// of the unlock; it is said.
     pub(crate) fn reread_partitions(&self) {
@@ -203,6 +220,12 @@ impl Holder {
             tracing::warn!("the kernel did not read the partition table anew: {error}");
         }
     }
+}
+
+/// The TPM library runs in a process of its own, so that its copies of secrets end with it and its
+/// log lines reach nobody.
+pub(crate) fn tpm_runner() -> TpmRunner {
+    TpmRunner::Child(ChildProgram::this())
 }
 
 /// A credential is bound to a serial number: a drive without one cannot be told from another.

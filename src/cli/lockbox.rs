@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::{LockboxCommand, LockboxInitArgs, Provider};
-use super::context::Context;
+use super::context::{Context, tpm_runner};
 use super::exit::{Exit, Failure};
 use super::output::{Report, Table};
 use crate::device::System;
@@ -22,6 +22,17 @@ pub(crate) fn run(context: &Context, command: LockboxCommand) -> Result<Exit, Fa
         LockboxCommand::Init(args) => init(context, args),
         LockboxCommand::Status => {
             context.print(&Shown(context.lockbox()?.status()?))?;
+            Ok(Exit::Done)
+        }
+        LockboxCommand::Enroll(args) => {
+            let lockbox = context.lockbox_asking(args.secret)?;
+            if args.pcrs || !args.accept_store {
+                lockbox.enroll()?;
+            }
+            if args.accept_store {
+                lockbox.accept_store()?;
+            }
+            context.print(&Shown(lockbox.status()?))?;
             Ok(Exit::Done)
         }
         LockboxCommand::Check => {
@@ -62,7 +73,7 @@ fn init(context: &Context, args: LockboxInitArgs) -> Result<Exit, Failure> {
             let pcrs = args.pcrs.map_or(PcrChoice::Default, PcrChoice::Given);
             let tcti = context.tcti().cloned().unwrap_or_default();
             let boot = BootFacts::probe(Path::new("/sys"));
-            let config = TpmConfig::choose(tcti, pcrs, boot, args.admin_pin)
+            let config = TpmConfig::choose_by(&tpm_runner(), tcti, pcrs, boot, args.admin_pin)
                 .map_err(|error| lockbox::Error::Provider(error.into()))?;
             ProviderConfig::Tpm(config)
         }
@@ -70,6 +81,7 @@ fn init(context: &Context, args: LockboxInitArgs) -> Result<Exit, Failure> {
     };
     let mut options = InitOptions::new(provider, context.prompt(args.secret));
     options.domain = args.domain;
+    options.runner = tpm_runner();
     let lockbox = Lockbox::init(context.store(), options)?;
     context.print(&Shown(lockbox.status()?))?;
     Ok(Exit::Done)
@@ -90,6 +102,12 @@ impl Report for Shown {
                 writeln!(out, "Admin PIN   {admin}")?;
             }
             ProviderConfig::File(_) => writeln!(out, "Protected   by a passphrase")?,
+        }
+        if let Some(tpm) = &status.tpm {
+            writeln!(out, "Approved    {} boot state(s)", tpm.approved_states)?;
+        }
+        if let Some(head) = status.head {
+            writeln!(out, "Anchored    change {head}, counted by the TPM")?;
         }
         let mut table = Table::new(&["DOMAIN", "EPOCH", "KEY TAG", "KEYS", "RECORDS", "ASSETS"]);
         for domain in &status.domains {

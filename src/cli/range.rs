@@ -49,12 +49,12 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
         let losses = plan::losses(&[range]);
         confirm::destruction(&target.serial, &losses, args.erasure.yes_erase.as_deref())?;
     }
-    let _claim = holder.claim()?;
+    let claim = holder.claim()?;
     let progress = Progress::start();
     let mut step = |what: &str| progress.step(what);
     let ranges = manager::provision(&mut sed, &target, &[range], &lockbox, &mut step)?;
     drop(progress);
-    holder.reread_partitions();
+    holder.release(claim);
     let block_size = sed.geometry().block_size;
     context.print(&Ranges { serial: target.serial, ranges, block_size })?;
     Ok(Exit::Done)
@@ -92,11 +92,11 @@ fn erase(context: &Context, args: &RangeEraseArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let lockbox = context.lockbox()?;
-    let _claim = holder.claim()?;
+    let claim = holder.claim()?;
     confirm::destruction(&target.serial, &plan.losses, args.erasure.yes_erase.as_deref())?;
     let loss = DataLoss::accepted_for(&target.serial);
     sed.erase_range(args.range, &loss, &mut LockboxEscrow::new(&lockbox, &target))?;
-    holder.reread_partitions();
+    holder.release(claim);
     context.print(&Erased { serial: target.serial, range: args.range })?;
     Ok(Exit::Done)
 }

@@ -67,6 +67,9 @@ pub enum Error {
         /// Why.
         reason: Refusal,
     },
+    /// The store is not the newest one.
+    #[error(transparent)]
+    Anchor(#[from] AnchorProblem),
     /// The local store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -111,6 +114,7 @@ impl Error {
                 "Remove these assets first, once their data is no longer needed.".into()
             }
             Self::Refused { reason, .. } => reason.advice().into(),
+            Self::Anchor(problem) => problem.advice().into(),
             Self::Store(error) => error.advice().into(),
             Self::Provider(error) => error.advice(),
             Self::Random(_) => "Try again later in the boot, or outside the sandbox.".into(),
@@ -142,6 +146,50 @@ impl From<ProviderError> for Error {
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+/// How the store and the TPM's counter contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorProblem {
+    /// An old copy of the store was put back, or a power cut undid what the disk had confirmed.
+    #[error(
+        "the store is an old one: it holds changes up to {store}, the TPM counted {tpm}; drives \
+         still unlock, but nothing is changed or destroyed"
+    )]
+    StoreOld {
+        /// The store's last change.
+        store: u64,
+        /// The TPM's counter.
+        tpm: u64,
+    },
+    /// The TPM's own state was put back, as with a snapshot of a virtual machine.
+    #[error(
+        "the TPM is older than the store: it counted {tpm} changes, the store holds {store}; \
+         drives still unlock, but nothing is changed or destroyed"
+    )]
+    TpmOld {
+        /// The store's last change.
+        store: u64,
+        /// The TPM's counter.
+        tpm: u64,
+    },
+}
+
+impl AnchorProblem {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::StoreOld { .. } => {
+                "Restore the newest copy of the store. If there is none and you know that no \
+                 drive's PIN was changed since, take this one as it is with \
+                 `opalbox lockbox enroll --accept-store`."
+            }
+            Self::TpmOld { .. } => {
+                "Find out who restored the TPM's state: a restored TPM opens retired keys again. \
+                 If it was you, go on with `opalbox lockbox enroll --accept-store`."
+            }
+        }
     }
 }
 

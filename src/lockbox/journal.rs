@@ -10,7 +10,7 @@ use super::epoch::EpochKeys;
 use super::error::{Error, JournalProblem};
 use super::id::{self, KeyId, Kind, Origin};
 use super::record::RecordId;
-use super::{Lockbox, rows};
+use super::{Lockbox, Weight, rows};
 use crate::secret::Secret;
 
 impl Lockbox {
@@ -59,7 +59,7 @@ impl Lockbox {
         id::check_name("an owner", owner)?;
         id::check_name("a role", role)?;
         let new_id = KeyId::random()?;
-        self.write("stage", |tx, keys| {
+        self.write(Weight::Guarded, "stage", |tx, keys| {
             let known = checked(tx, keys, rows::peek_credential(tx, owner, role)?)?;
             let mut credential = match known {
                 Some(credential) => credential,
@@ -83,7 +83,7 @@ impl Lockbox {
     /// # Errors
     /// [`JournalProblem::NothingStaged`]; the provider's and the store's.
     pub fn mark_set_issued(&self, owner: &str, role: &str) -> Result<(), Error> {
-        self.step("mark set issued", owner, role, Credential::mark_set_issued)
+        self.step(Weight::Guarded, "mark set issued", owner, role, Credential::mark_set_issued)
     }
 
     /// Notes that the drive has proven to hold `version`, be it the staged one, the active one or
@@ -99,7 +99,7 @@ impl Lockbox {
         version: u64,
         power_cycle: Option<u64>,
     ) -> Result<(), Error> {
-        self.step("activate", owner, role, |c| c.activate(version, power_cycle))
+        self.step(Weight::Anchored, "activate", owner, role, |c| c.activate(version, power_cycle))
     }
 
     /// Gives up the staged version. If it may once have reached the drive it is kept as
@@ -109,7 +109,7 @@ impl Lockbox {
     /// [`JournalProblem::NothingStaged`], [`JournalProblem::Unresolved`]; the provider's and the
     /// store's.
     pub fn abandon_staged(&self, owner: &str, role: &str) -> Result<(), Error> {
-        self.step("abandon staged", owner, role, Credential::abandon_staged)?;
+        self.step(Weight::Anchored, "abandon staged", owner, role, Credential::abandon_staged)?;
         self.inner().store.scrub()
     }
 
@@ -124,7 +124,7 @@ impl Lockbox {
         role: &str,
         power_cycle: Option<u64>,
     ) -> Result<u32, Error> {
-        self.step("note attempt", owner, role, |c| Ok(c.note_attempt(power_cycle)))
+        self.step(Weight::Plain, "note attempt", owner, role, |c| Ok(c.note_attempt(power_cycle)))
     }
 
     /// Drops the marks, after a success or a power cycle.
@@ -137,7 +137,7 @@ impl Lockbox {
         role: &str,
         power_cycle: Option<u64>,
     ) -> Result<(), Error> {
-        self.step("clear attempts", owner, role, |c| {
+        self.step(Weight::Plain, "clear attempts", owner, role, |c| {
             c.clear_attempts(power_cycle);
             Ok(())
         })
@@ -149,7 +149,13 @@ impl Lockbox {
     /// # Errors
     /// [`JournalProblem::Unresolved`]; the provider's and the store's.
     pub fn retire_superseded(&self, owner: &str, role: &str) -> Result<Vec<u64>, Error> {
-        let retired = self.step("retire superseded", owner, role, Credential::retire_superseded)?;
+        let retired = self.step(
+            Weight::Anchored,
+            "retire superseded",
+            owner,
+            role,
+            Credential::retire_superseded,
+        )?;
         if !retired.is_empty() {
             self.inner().store.scrub()?;
         }
@@ -177,8 +183,8 @@ impl Lockbox {
         })
     }
 
-    /// Destroys all credentials of an owner, for example after its drive was reverted. Works
-    /// without the provider. An owner without credentials is no error.
+    /// Destroys all credentials of an owner, for example after its drive was reverted. A
+    /// passphrase is not asked for; a TPM counts the change. An owner without credentials is no error.
     ///
     /// # Errors
     /// [`Error::Referenced`] while assets name one of its keys; the store's.
@@ -196,12 +202,13 @@ impl Lockbox {
 
     fn step<T>(
         &self,
+        weight: Weight,
         name: &'static str,
         owner: &str,
         role: &str,
         step: impl Fn(&mut Credential) -> Result<T, JournalProblem>,
     ) -> Result<T, Error> {
-        self.write(name, |tx, keys| {
+        self.write(weight, name, |tx, keys| {
             let mut credential = known(tx, keys, owner, role)?;
             let value =
                 step(&mut credential).map_err(|problem| Error::journal(owner, role, problem))?;
@@ -211,8 +218,7 @@ impl Lockbox {
     }
 
     fn forget_owner(&self, owner: &str, with_assets: bool) -> Result<(), Error> {
-        let store = &mut self.inner().store;
-        store.write("forget", |tx| {
+        let forget = |tx: &Transaction<'_>| {
             for credential in rows::peek_credentials(tx, Some(owner))? {
                 let key = credential.key_id;
                 let assets = rows::references(tx, key)?;
@@ -223,8 +229,17 @@ impl Lockbox {
                 rows::delete_key(tx, key)?;
             }
             Ok(())
-        })?;
-        store.scrub()
+        };
+        if self.inner().keyring.is_anchored() {
+            let known = self.inner().store.read(|tx| rows::peek_credentials(tx, Some(owner)))?;
+            if known.is_empty() {
+                return Ok(());
+            }
+            self.write(Weight::Anchored, "forget", |tx, _| forget(tx))?;
+        } else {
+            self.inner().store.write("forget", forget)?;
+        }
+        self.inner().store.scrub()
     }
 }
 

@@ -14,8 +14,8 @@ use super::provider::{
     Capabilities, KeyRef, KeyState, Notes, Place, Prompt, Provider, ProviderConfig, ProviderError,
 };
 use super::store::{Store, StoreError};
-use super::tpm::{TpmProvider, TpmStatus};
-use super::{InitOptions, OpenOptions};
+use super::tpm::{TpmProvider, TpmRunner, TpmStatus};
+use super::{InitOptions, OpenOptions, rows};
 
 /// A cache that is dropped as soon as the store's generation moves on.
 pub(super) struct Keyring {
@@ -39,9 +39,9 @@ enum Engine {
 }
 
 impl Engine {
-    fn new(config: &ProviderConfig) -> Self {
+    fn new(config: &ProviderConfig, runner: TpmRunner) -> Self {
         match config {
-            ProviderConfig::Tpm(config) => Self::Tpm(TpmProvider::new(config.clone())),
+            ProviderConfig::Tpm(config) => Self::Tpm(TpmProvider::new(config.clone(), runner)),
             ProviderConfig::File(config) => Self::File(FileProvider::new(*config)),
         }
     }
@@ -114,7 +114,7 @@ impl Keyring {
                 }
             }
         })?;
-        let mut keyring = Self::load(store, options.prompt, options.domain)?;
+        let mut keyring = Self::load(store, options.prompt, options.domain, options.runner)?;
         keyring.first_epoch(store)?;
         Ok(keyring)
     }
@@ -132,7 +132,7 @@ impl Keyring {
                 row.get::<_, String>(0)
             })?)
         })?;
-        let mut keyring = Self::load(store, options.prompt, domain)?;
+        let mut keyring = Self::load(store, options.prompt, domain, options.runner)?;
         if let (Engine::Tpm(tpm), Some(tcti)) = (&mut keyring.provider, options.tcti) {
             tpm.reach_by(tcti);
         }
@@ -229,7 +229,41 @@ impl Keyring {
         })
     }
 
-    fn load(store: &mut Store, prompt: Arc<dyn Prompt>, domain: String) -> Result<Self, Error> {
+    /// The TPM's counter that anchors the store's head; `None` for another provider.
+    pub(super) fn counter(&mut self, store: &mut Store) -> Result<Option<u64>, Error> {
+        self.with_place(store, |provider, place| match provider {
+            Engine::Tpm(tpm) => tpm.head(place).map(Some),
+            Engine::File(_) => Ok(None),
+        })
+    }
+
+    /// Whether there is such a counter.
+    pub(super) fn is_anchored(&self) -> bool {
+        matches!(self.provider, Engine::Tpm(_))
+    }
+
+    /// Moves that counter to `to`.
+    pub(super) fn advance(&mut self, store: &mut Store, to: u64) -> Result<(), Error> {
+        self.with_place(store, |provider, place| match provider {
+            Engine::Tpm(tpm) => tpm.advance(place, to),
+            Engine::File(_) => Ok(()),
+        })
+    }
+
+    /// Asks for the administrator's PIN, if there is one, and proves it.
+    pub(super) fn prove_owner(&mut self, store: &mut Store) -> Result<(), Error> {
+        self.with_place(store, |provider, place| match provider {
+            Engine::Tpm(tpm) => tpm.prove_owner(place),
+            Engine::File(_) => Ok(()),
+        })
+    }
+
+    fn load(
+        store: &mut Store,
+        prompt: Arc<dyn Prompt>,
+        domain: String,
+        runner: TpmRunner,
+    ) -> Result<Self, Error> {
         let (fleet, node, config): ([u8; 16], [u8; 16], String) = store.read(|tx| {
             let (fleet, node) = tx.query_row("SELECT fleet, node FROM lockbox", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -242,7 +276,7 @@ impl Keyring {
         })?;
         let config: ProviderConfig = serde_json::from_str(&config)
             .map_err(|error| StoreError::Damaged(format!("the provider's settings: {error}")))?;
-        let provider = Engine::new(&config);
+        let provider = Engine::new(&config, runner);
         Ok(Self { config, provider, prompt, fleet, node, domain, open: None })
     }
 
@@ -255,6 +289,7 @@ impl Keyring {
         let created = self
             .with_place(store, |provider, place| provider.as_dyn().create(place, &scope, &label))?;
         let keys = Arc::new(EpochKeys::new(scope.clone(), created.nek));
+        let counter = self.counter(store)?;
         store.write("first epoch", |tx| {
             tx.execute(
                 "INSERT INTO domain (name, provider, active, generation) VALUES (?1, ?2, ?3, 1)",
@@ -266,7 +301,7 @@ impl Keyring {
                 params![scope.domain, scope.epoch, created.key.0, created.blob, keys.tag()],
             )?;
             tx.execute("UPDATE lockbox SET complete = 1", [])?;
-            Ok(())
+            counter.map_or(Ok(()), |head| rows::write_head(tx, &keys, head))
         })?;
         let guard = Guard {
             domain: scope.domain,

@@ -24,6 +24,7 @@ pub(super) enum Subject {
     Asset,
     References,
     Credential,
+    Head,
 }
 
 impl Subject {
@@ -32,6 +33,7 @@ impl Subject {
             Self::Asset => "asset",
             Self::References => "references",
             Self::Credential => "credential",
+            Self::Head => "head",
         }
     }
 }
@@ -135,18 +137,42 @@ pub(super) fn versions(tx: &Transaction<'_>, key: KeyId) -> Result<Vec<Version>,
     let mut rows = statement.query([key.as_bytes()])?;
     let mut versions = Vec::new();
     while let Some(row) = rows.next()? {
-        let state: String = row.get(1)?;
-        let origin: String = row.get(2)?;
-        let malformed =
-            || Error::Refused { what: format!("key {key}"), reason: Refusal::Malformed };
-        versions.push(Version {
-            number: row.get(0)?,
-            state: state_from(&state).ok_or_else(malformed)?,
-            origin: origin.parse().map_err(|_| malformed())?,
-            sent: row.get(3)?,
-        });
+        versions.push(version_row(row, key, 0)?);
     }
     Ok(versions)
+}
+
+/// A version of a key, or why its row is refused.
+pub(super) type KeyVersion = (KeyId, Result<Version, Error>);
+
+/// Versions of all keys, those of a key oldest first; a malformed row is an error of its own.
+pub(super) fn all_versions(tx: &Transaction<'_>) -> Result<Vec<KeyVersion>, Error> {
+    let mut statement = tx.prepare_cached(
+        "SELECT key, number, state, origin, sent FROM version ORDER BY key, number",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = KeyId::from_bytes(row.get(0)?);
+        match version_row(row, key, 1) {
+            Err(error) if !matches!(error, Error::Refused { .. }) => return Err(error),
+            version => all.push((key, version)),
+        }
+    }
+    Ok(all)
+}
+
+/// `first` is the column of the number.
+fn version_row(row: &Row<'_>, key: KeyId, first: usize) -> Result<Version, Error> {
+    let state: String = row.get(first + 1)?;
+    let origin: String = row.get(first + 2)?;
+    let malformed = || Error::Refused { what: format!("key {key}"), reason: Refusal::Malformed };
+    Ok(Version {
+        number: row.get(first)?,
+        state: state_from(&state).ok_or_else(malformed)?,
+        origin: origin.parse().map_err(|_| malformed())?,
+        sent: row.get(first + 3)?,
+    })
 }
 
 /// The credential's row as it stands, not checked: for display only.
@@ -227,11 +253,54 @@ pub(super) fn write_credential(
     write_mac(tx, keys, Subject::Credential, c.key_id.as_bytes(), &credential_content(c))
 }
 
+/// Number of the last anchored change, its MAC checked.
+pub(super) fn read_head(tx: &Transaction<'_>, keys: &EpochKeys) -> Result<u64, Error> {
+    let what = || "the number of the store's last change".to_owned();
+    let missing = || Error::Refused { what: what(), reason: Refusal::Missing };
+    let head = peek_head(tx)?.ok_or_else(missing)?;
+    check_mac(tx, keys, Subject::Head, &[], &head_content(head), what)?;
+    Ok(head)
+}
+
+/// As it stands, not checked; `None` where nothing anchors it.
+pub(super) fn peek_head(tx: &Transaction<'_>) -> Result<Option<u64>, Error> {
+    let value: Option<Vec<u8>> = tx
+        .prepare_cached("SELECT value FROM note WHERE name = ?1")?
+        .query_row([HEAD], |row| row.get(0))
+        .optional()?;
+    let malformed = || Error::Refused {
+        what: "the number of the store's last change".into(),
+        reason: Refusal::Malformed,
+    };
+    let number = |bytes: Vec<u8>| bytes.try_into().map(u64::from_be_bytes).map_err(|_| malformed());
+    value.map(number).transpose()
+}
+
+/// Writes the number of a change, and its MAC.
+pub(super) fn write_head(tx: &Transaction<'_>, keys: &EpochKeys, head: u64) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO note (provider, name, value) SELECT min(id), ?1, ?2 FROM provider WHERE true
+         ON CONFLICT DO UPDATE SET value = ?2",
+    )?
+    .execute(params![HEAD, head.to_be_bytes()])?;
+    write_mac(tx, keys, Subject::Head, &[], &head_content(head))
+}
+
+/// The note that holds the number of the last anchored change.
+const HEAD: &str = "store/head";
+
 /// Assets that name a key, in order.
 pub(super) fn references(tx: &Transaction<'_>, key: KeyId) -> Result<Vec<String>, Error> {
     let mut statement = tx.prepare_cached("SELECT id FROM asset WHERE key = ?1 ORDER BY id")?;
     let ids = statement.query_map([key.as_bytes()], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Every asset with the key it names, in order.
+pub(super) fn all_references(tx: &Transaction<'_>) -> Result<Vec<(KeyId, String)>, Error> {
+    let mut statement = tx.prepare_cached("SELECT key, id FROM asset ORDER BY id")?;
+    let rows = statement.query_map([], |row| Ok((KeyId::from_bytes(row.get(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Writes the MAC over the set of assets that name a key.
@@ -391,6 +460,13 @@ fn credential_content(c: &Credential) -> Vec<u8> {
             e.array(4)?.u64(version.number)?.str(state_name(version.state))?;
             e.str(&version.origin.to_string())?.bool(version.sent)?;
         }
+        Ok(())
+    })
+}
+
+fn head_content(head: u64) -> Vec<u8> {
+    cbor(|e| {
+        e.array(2)?.str(Subject::Head.name())?.u64(head)?;
         Ok(())
     })
 }

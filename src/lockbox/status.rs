@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a lockbox says about itself: status, the list of keys, and the full check. No secrets.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rusqlite::Transaction;
@@ -15,7 +16,7 @@ use super::provider::{Capabilities, KeyState, ProviderConfig};
 use super::record::RecordId;
 use super::store::{SCHEMA, Store};
 use super::tpm::TpmStatus;
-use super::{epoch, rows};
+use super::{anchor, epoch, rows};
 
 /// A lockbox seen from outside.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct Status {
     pub capabilities: Capabilities,
     /// What it has in the TPM, if that is what protects it.
     pub tpm: Option<TpmStatus>,
+    /// Number of its last change, which the TPM counts too; `None` where nothing anchors it.
+    pub head: Option<u64>,
     /// Its domains.
     pub domains: Vec<DomainStatus>,
     /// Credentials whose last change is not settled, as (owner, role).
@@ -142,6 +145,7 @@ pub(super) fn status(store: &mut Store, keyring: &mut Keyring) -> Result<Status,
             provider: keyring.config().clone(),
             capabilities,
             tpm,
+            head: rows::peek_head(tx)?,
             domains: domains(tx)?,
             unresolved,
             memory_locked,
@@ -169,14 +173,26 @@ pub(super) fn keys(tx: &Transaction<'_>) -> Result<Vec<KeyInfo>, Error> {
             })
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    for key in &mut list {
-        match rows::versions(tx, key.key_id) {
-            Ok(versions) => key.versions = versions,
+    // One walk over each table: a query per key would take minutes where there are many.
+    let places: HashMap<KeyId, usize> =
+        list.iter().enumerate().map(|(place, key)| (key.key_id, place)).collect();
+    for (id, version) in rows::all_versions(tx)? {
+        let Some(key) = places.get(&id).and_then(|place| list.get_mut(*place)) else {
+            continue;
+        };
+        match version {
+            Ok(version) => key.versions.push(version),
             // One bad row is shown as such and never hides the others.
-            Err(error @ Error::Refused { .. }) => key.problem = Some(error.to_string()),
-            Err(error) => return Err(error),
+            Err(error) => key.problem = Some(error.to_string()),
         }
-        key.assets = rows::references(tx, key.key_id)?;
+    }
+    for (id, asset) in rows::all_references(tx)? {
+        if let Some(key) = places.get(&id).and_then(|place| list.get_mut(*place)) {
+            key.assets.push(asset);
+        }
+    }
+    for key in list.iter_mut().filter(|key| key.problem.is_some()) {
+        key.versions.clear();
     }
     Ok(list)
 }
@@ -190,7 +206,12 @@ pub(super) fn check(store: &mut Store, keyring: &mut Keyring) -> Result<Check, E
         check.warn(&warning, "");
     }
     match keyring.keys(store) {
-        Ok(keys) => store.read(|tx| check_rows(tx, &keys, &mut check))?,
+        Ok(keys) => {
+            store.read(|tx| check_rows(tx, &keys, &mut check))?;
+            let alone = store.lock_changes()?;
+            check.verified(anchor::check(store, keyring));
+            drop(alone);
+        }
         Err(error) => check.failed(&error),
     }
     match keyring.provider_state(store) {

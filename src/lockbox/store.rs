@@ -7,7 +7,8 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -22,6 +23,8 @@ const FILE: &str = "lockbox.db";
 /// "OPLB", SQLite's `application_id`.
 const APPLICATION: u32 = 0x4f50_4c42;
 const BUSY: Duration = Duration::from_secs(10);
+/// A change waits for the TPM, and so do those behind it.
+const CHANGES: Duration = Duration::from_secs(60);
 const TABLES: &str = include_str!("store/schema.sql");
 
 /// An open store.
@@ -68,6 +71,20 @@ impl Store {
     pub(super) fn lock_init(&self) -> Result<Flock<File>, Error> {
         let dir = File::open(&self.dir).map_err(StoreError::io(&self.dir))?;
         Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Busy.into())
+    }
+
+    /// Keeps other processes from making anchored changes meanwhile.
+    pub(super) fn lock_changes(&self) -> Result<Flock<File>, Error> {
+        let until = Instant::now() + CHANGES;
+        let mut dir = File::open(&self.dir).map_err(StoreError::io(&self.dir))?;
+        loop {
+            match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err(_) if Instant::now() >= until => return Err(StoreError::Busy.into()),
+                Err((back, _)) => dir = back,
+            }
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// Opens an existing store.

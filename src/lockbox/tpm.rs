@@ -7,17 +7,20 @@
 //! an epoch for good, copies of the store included.
 //!
 //! Each call is a few conversations on TPM connections of their own, and needs nothing but the
-//! provider's notes, so it can move to a child process as it is.
+//! provider's notes; [`TpmRunner`] says in which process they are held.
 
 mod code;
 mod conversation;
+mod head;
 mod measured;
 mod notes;
 mod objects;
 mod policy;
 mod provision;
+mod runner;
 mod slot;
 mod tcti;
+mod wire;
 
 use minicbor::Decoder;
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,10 @@ use serde::{Deserialize, Serialize};
 pub use code::TpmError;
 pub use measured::{BootFacts, PcrBank, PcrChoice, PcrSelection};
 pub use objects::Suite;
+pub use runner::{CHILD_VERB, ChildProgram, TpmRunner, serve_child};
 pub use tcti::Tcti;
+
+use wire::{Answer, Call, GARBLED};
 
 use super::encode::cbor;
 use super::epoch::Scope;
@@ -56,8 +62,26 @@ impl TpmConfig {
         boot: BootFacts,
         admin_pin: bool,
     ) -> Result<Self, TpmError> {
-        let pcrs = measured::choose(&tcti, pcrs, boot)?;
-        Ok(Self { tcti, pcrs, admin_pin })
+        Self::choose_by(&TpmRunner::InProcess, tcti, pcrs, boot, admin_pin)
+    }
+
+    /// As [`TpmConfig::choose`], asking the TPM in the process that `runner` names.
+    ///
+    /// # Errors
+    /// As [`TpmConfig::choose`].
+    pub fn choose_by(
+        runner: &TpmRunner,
+        tcti: Tcti,
+        pcrs: PcrChoice,
+        boot: BootFacts,
+        admin_pin: bool,
+    ) -> Result<Self, TpmError> {
+        let mut config = Self { tcti, pcrs: PcrSelection::any(), admin_pin };
+        match runner.run_alone(&config, Call::Choose { pcrs, boot })? {
+            Answer::Pcrs(pcrs) => config.pcrs = pcrs.parse()?,
+            _ => return Err(TpmError::Helper(GARBLED.into())),
+        }
+        Ok(config)
     }
 }
 
@@ -72,6 +96,8 @@ pub struct TpmStatus {
     pub approved_states: usize,
     /// NV indexes of the domains' key slots, `0x01…`.
     pub slots: Vec<String>,
+    /// NV index of the counter that anchors the store's head, `0x01…`.
+    pub counter: Option<String>,
     /// Whether an admin box holds the TPM's owner and lockout authorisations.
     pub admin_box: bool,
 }
@@ -79,11 +105,12 @@ pub struct TpmStatus {
 /// See the module's text.
 pub(super) struct TpmProvider {
     config: TpmConfig,
+    runner: TpmRunner,
 }
 
 impl TpmProvider {
-    pub(super) fn new(config: TpmConfig) -> Self {
-        Self { config }
+    pub(super) fn new(config: TpmConfig, runner: TpmRunner) -> Self {
+        Self { config, runner }
     }
 
     /// Uses another way to the same TPM.
@@ -97,7 +124,7 @@ impl TpmProvider {
         let (mut slots, mut approved_states) = (Vec::new(), 0);
         for domain in notes::domains(place)? {
             let generation = notes::domain(place, &domain)?.generation;
-            approved_states = notes::approvals(place, generation)?.len();
+            approved_states = notes::approvals(place, notes::CLASS, generation)?.len();
             for number in slot::SLOTS {
                 slots.extend(notes::slot(place, &domain, number)?.map(|slot| handle(slot.handle)));
             }
@@ -107,14 +134,103 @@ impl TpmProvider {
             parent: parent.map(|parent| handle(parent.handle)),
             approved_states,
             slots,
+            counter: notes::head(place)?.map(|head| handle(head.handle)),
             admin_box: notes::admin_box(place)?.is_some(),
         })
     }
 
     /// Approves the boot state measured now.
     pub(super) fn enroll(&mut self, place: &mut Place<'_>) -> Result<(), ProviderError> {
-        provision::enroll(&self.config, place)
+        done(self.runner.run(&self.config, place, Call::Enroll)?)
     }
+
+    /// The value of the counter that anchors the store's head.
+    pub(super) fn head(&mut self, place: &mut Place<'_>) -> Result<u64, ProviderError> {
+        match self.runner.run(&self.config, place, Call::Head)? {
+            Answer::Head(value) => Ok(value),
+            _ => Err(garbled()),
+        }
+    }
+
+    /// Moves the counter to `to`, from the value before it. Doing it twice is no error.
+    pub(super) fn advance(&mut self, place: &mut Place<'_>, to: u64) -> Result<(), ProviderError> {
+        let faults = place.faults;
+        faults.around("advance counter", || {
+            done(self.runner.run(&self.config, place, Call::Advance { to })?)
+        })
+    }
+
+    /// Asks for the administrator's PIN, if there is one, and proves it.
+    pub(super) fn prove_owner(&mut self, place: &mut Place<'_>) -> Result<(), ProviderError> {
+        done(self.runner.run(&self.config, place, Call::ProveOwner)?)
+    }
+}
+
+/// Holds the conversations of one call, in this process.
+fn perform(config: &TpmConfig, place: &mut Place<'_>, call: Call) -> Result<Answer, ProviderError> {
+    Ok(match call {
+        Call::Choose { pcrs, boot } => {
+            Answer::Pcrs(measured::choose(&config.tcti, pcrs, boot)?.to_string())
+        }
+        Call::Create { scope, label } => Answer::Created(create(config, place, &scope, &label)?),
+        Call::Open { scope, key, blob } => Answer::Nek(open(config, place, &scope, &key, &blob)?),
+        Call::State { key } => {
+            let reference = Reference::parse(&key)?;
+            Answer::State(slot::state(config, place, &reference.domain, reference.slot)?)
+        }
+        Call::Destroy { key } => {
+            let reference = Reference::parse(&key)?;
+            slot::retire(config, place, &reference.domain, reference.slot)?;
+            Answer::Done
+        }
+        Call::Enroll => {
+            provision::enroll(config, place)?;
+            Answer::Done
+        }
+        Call::Head => Answer::Head(head::read(config, place)?),
+        Call::Advance { to } => {
+            head::advance(config, place, to)?;
+            Answer::Done
+        }
+        Call::ProveOwner => {
+            provision::prove_owner(config, place)?;
+            Answer::Done
+        }
+    })
+}
+
+fn create(
+    config: &TpmConfig,
+    place: &mut Place<'_>,
+    scope: &Scope,
+    label: &[u8],
+) -> Result<Created, ProviderError> {
+    provision::domain(config, place, &scope.domain)?;
+    let number = slot::occupy(config, place, scope, label)?;
+    let key = Reference { domain: scope.domain.clone(), slot: number }.write();
+    let blob = notes::domain(place, &scope.domain)?.master.write();
+    let nek = open(config, place, scope, &key, &blob)?;
+    Ok(Created { key, blob, nek })
+}
+
+fn open(
+    config: &TpmConfig,
+    place: &Place<'_>,
+    scope: &Scope,
+    key: &KeyRef,
+    blob: &[u8],
+) -> Result<Secret, ProviderError> {
+    let reference = Reference::parse(key)?;
+    let master = notes::Blob::parse(blob)?;
+    slot::open_nek(config, place, scope, reference.slot, &master)
+}
+
+fn done(answer: Answer) -> Result<(), ProviderError> {
+    if let Answer::Done = answer { Ok(()) } else { Err(garbled()) }
+}
+
+fn garbled() -> ProviderError {
+    TpmError::Helper(GARBLED.into()).into()
 }
 
 impl Provider for TpmProvider {
@@ -150,12 +266,11 @@ impl Provider for TpmProvider {
         scope: &Scope,
         label: &[u8],
     ) -> Result<Created, ProviderError> {
-        provision::domain(&self.config, place, &scope.domain)?;
-        let number = slot::occupy(&self.config, place, scope, label)?;
-        let key = Reference { domain: scope.domain.clone(), slot: number }.write();
-        let blob = notes::domain(place, &scope.domain)?.master.write();
-        let nek = self.open(place, scope, &key, &blob)?;
-        Ok(Created { key, blob, nek })
+        let call = Call::Create { scope: scope.clone(), label: label.to_vec() };
+        match self.runner.run(&self.config, place, call)? {
+            Answer::Created(made) => Ok(made),
+            _ => Err(garbled()),
+        }
     }
 
     fn open(
@@ -165,14 +280,18 @@ impl Provider for TpmProvider {
         key: &KeyRef,
         blob: &[u8],
     ) -> Result<Secret, ProviderError> {
-        let reference = Reference::parse(key)?;
-        let master = notes::Blob::parse(blob)?;
-        slot::open_nek(&self.config, place, scope, reference.slot, &master)
+        let call = Call::Open { scope: scope.clone(), key: key.clone(), blob: blob.to_vec() };
+        match self.runner.run(&self.config, place, call)? {
+            Answer::Nek(nek) => Ok(nek),
+            _ => Err(garbled()),
+        }
     }
 
     fn state(&mut self, place: &mut Place<'_>, key: &KeyRef) -> Result<KeyState, ProviderError> {
-        let reference = Reference::parse(key)?;
-        slot::state(&self.config, place, &reference.domain, reference.slot)
+        match self.runner.run(&self.config, place, Call::State { key: key.clone() })? {
+            Answer::State(state) => Ok(state),
+            _ => Err(garbled()),
+        }
     }
 
     fn destroy(
@@ -181,8 +300,7 @@ impl Provider for TpmProvider {
         key: &KeyRef,
         _: &[u8],
     ) -> Result<(), ProviderError> {
-        let reference = Reference::parse(key)?;
-        slot::retire(&self.config, place, &reference.domain, reference.slot)
+        done(self.runner.run(&self.config, place, Call::Destroy { key: key.clone() })?)
     }
 
     fn lookup(
@@ -223,7 +341,7 @@ impl Reference {
             d.array()?;
             Ok(Self { domain: d.str()?.to_owned(), slot: d.u8()? })
         };
-        decode().map_err(|_| TpmError::Notes("the key reference"))
+        decode().map_err(|_| TpmError::Notes("the key reference".into()))
     }
 }
 

@@ -97,9 +97,7 @@ impl Escrow for LockboxEscrow<'_> {
             && !credential.set_issued
             && credential.attempts == 0;
         if !settled {
-            self.lockbox
-                .activate(&self.owner, &name, version, self.power_cycles)
-                .map_err(refuse)?;
+            allow_old_store(self.lockbox.activate(&self.owner, &name, version, self.power_cycles))?;
         }
         // The version before stays until the drive has shown, after a loss of power, that it
         // kept the new one.
@@ -109,7 +107,7 @@ impl Escrow for LockboxEscrow<'_> {
             && credential.staged.is_none()
             && credential.cycled_since_change(self.power_cycles);
         if superseded && proved {
-            self.lockbox.retire_superseded(&self.owner, &name).map_err(refuse)?;
+            allow_old_store(self.lockbox.retire_superseded(&self.owner, &name).map(drop))?;
         }
         Ok(())
     }
@@ -176,4 +174,15 @@ fn refuse(error: lockbox::Error) -> EscrowError {
 
 fn refuse_other(error: Box<dyn std::error::Error + Send + Sync>) -> EscrowError {
     EscrowError::Lockbox(error)
+}
+
+/// An old store put back still unlocks drives: what a success would have changed stays open.
+fn allow_old_store(result: Result<(), lockbox::Error>) -> Result<(), EscrowError> {
+    match result {
+        Err(error @ lockbox::Error::Anchor(_)) => {
+            tracing::warn!("{error}. {}", error.advice());
+            Ok(())
+        }
+        other => other.map_err(refuse),
+    }
 }

@@ -427,3 +427,52 @@ fn threads_may_share_one_lockbox() {
         }
     });
 }
+
+/// Listing walks each table once, however many keys there are, and one bad row hides nothing.
+#[test]
+fn a_hundred_thousand_keys_are_listed_at_once() {
+    let (_temp, lockbox) = file_box();
+    let key = lockbox.key_create(Kind::Opaque, &pin(1), Origin::Generated).unwrap();
+    let file = rusqlite::Connection::open(lockbox.dir().join("lockbox.db")).unwrap();
+    file.execute_batch(
+        "BEGIN;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+           INSERT INTO key SELECT randomblob(16), 'drives', 'opaque' FROM n;
+         INSERT OR IGNORE INTO version SELECT id, 1, 'active', 'generated', 0 FROM key;
+         INSERT INTO asset SELECT 'range/' || hex(id), id, x'a0' FROM key;
+         UPDATE version SET state = 'odd' WHERE key = (SELECT max(id) FROM key);
+         COMMIT;",
+    )
+    .unwrap();
+    let start = std::time::Instant::now();
+    let keys = lockbox.keys().unwrap();
+    let took = start.elapsed();
+    assert_eq!(keys.len(), 100_001);
+    assert_eq!(keys.iter().filter(|key| key.problem.is_some()).count(), 1);
+    let whole = keys.iter().filter(|key| key.versions.len() == 1 && key.assets.len() == 1);
+    assert_eq!(whole.count(), 100_000);
+    assert!(keys.iter().any(|listed| listed.key_id == key));
+    // The promise, under a second, is the release build's; this bound is for a busy machine.
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+    println!("100,001 keys in {took:?}");
+}
+
+#[test]
+fn many_secrets_at_once_and_one_bad_one_among_them() {
+    let (_temp, lockbox) = file_box();
+    let mut wanted: Vec<_> = (0..5)
+        .map(|n| (lockbox.key_create(Kind::Opaque, &pin(n), Origin::Generated).unwrap(), 1))
+        .collect();
+    let file = rusqlite::Connection::open(lockbox.dir().join("lockbox.db")).unwrap();
+    let damaged = wanted[2].0;
+    file.execute("DELETE FROM record WHERE hex(key) = upper(?1)", [damaged.to_string()]).unwrap();
+    wanted.push((opalbox::lockbox::KeyId::random().unwrap(), 1));
+    let opened = lockbox.key_secrets(&wanted).unwrap();
+    for (n, secret) in opened.iter().enumerate() {
+        match (n, secret) {
+            (2, Err(Error::Refused { .. })) | (5, Err(Error::Unknown { .. })) => {}
+            (_, Ok(secret)) => assert!(secret.matches(pin(n as u8).expose())),
+            (_, Err(error)) => panic!("{n}: {error}"),
+        }
+    }
+}

@@ -14,10 +14,25 @@ use crate::programs::{Program, Service};
 pub enum FrontEnd {
     /// `/dev/nvme0` over TCP.
     NvmeTcp,
+    /// `/dev/nvme0`, a PCI function over vfio-user.
+    VfioUser,
     /// `/dev/sda` with native security commands.
     Scsi,
     /// `/dev/sda`, an ATA drive behind a translation layer.
     Sat,
+}
+
+impl FrontEnd {
+    /// The path to the drive in the words of the page of results.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NvmeTcp => "NVMe/TCP",
+            Self::VfioUser => "PCI NVMe (vfio-user)",
+            Self::Scsi => "SAS (vhost-user-scsi)",
+            Self::Sat => "SATA by translation (vhost-user-scsi --sat)",
+        }
+    }
 }
 
 /// A served drive in a temporary folder. Clones are handles on the same one.
@@ -77,6 +92,7 @@ impl Emulator {
                 let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
                 Drive::NvmeTcp { port: port.expect("a port"), nqn: NQN.to_owned() }
             }
+            FrontEnd::VfioUser => Drive::VfioUserNvme(self.path("vfio")),
             FrontEnd::Scsi | FrontEnd::Sat => Drive::VhostUserScsi(self.path("scsi")),
         }
     }
@@ -96,11 +112,13 @@ impl Emulator {
     /// The emulator does not come up.
     pub fn power_on(&self) -> Result<(), Error> {
         let path = |name| self.path(name).display().to_string();
-        let (image, control, scsi) = (path("image"), path("control"), path("scsi"));
+        let (image, control) = (path("image"), path("control"));
+        let (vfio, scsi) = (path("vfio"), path("scsi"));
         let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
         let mut arguments = vec!["serve", &image, "--control", &control];
         match self.front_end {
             FrontEnd::NvmeTcp => arguments.extend(["--nvme-tcp", &address, "--nqn", NQN]),
+            FrontEnd::VfioUser => arguments.extend(["--vfio-user-nvme", &vfio, "--nqn", NQN]),
             FrontEnd::Scsi => arguments.extend(["--vhost-user-scsi", &scsi]),
             FrontEnd::Sat => arguments.extend(["--vhost-user-scsi", &scsi, "--sat"]),
         }

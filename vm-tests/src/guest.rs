@@ -17,6 +17,7 @@ use crate::cpio::Archive;
 use crate::error::{Context as _, Error};
 use crate::image;
 use crate::qemu::{self, Accelerator};
+use crate::results::{self, Row};
 use crate::serial::{self, Event, Shared, Transcript};
 use crate::tpm::Tpm;
 
@@ -157,6 +158,7 @@ pub struct GuestBuilder {
     memory: u32,
     network: bool,
     tpm: bool,
+    row: Option<Row>,
     script: String,
     timeout: Duration,
     calls: Option<HostCalls>,
@@ -181,6 +183,7 @@ impl Guest {
             memory: 512,
             network: false,
             tpm: false,
+            row: None,
             script: String::new(),
             timeout: Duration::from_secs(300),
             calls: None,
@@ -210,6 +213,10 @@ impl Guest {
             Some(accelerator) => accelerator,
             None => qemu::accelerator(&self.settings.artifacts)?,
         };
+        let cache = self.settings.artifacts.folder().to_owned();
+        if let Some(row) = &self.settings.row {
+            results::forget(&cache, row);
+        }
         let made = self.make()?;
         let mut calls = self.settings.calls.take().unwrap_or_else(no_calls);
         let mut early = String::new();
@@ -227,6 +234,9 @@ impl Guest {
                         elapsed,
                     };
                     self.keep(&outcome.report());
+                    if let Some(row) = &self.settings.row {
+                        results::keep(&cache, row, &outcome)?;
+                    }
                     return Ok(outcome);
                 }
                 Boot::NeverUp(why, console) => {
@@ -377,6 +387,15 @@ impl GuestBuilder {
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// Keeps the result for the page of results: whose client reaches the drive by which path. The
+    /// test's name is the calling thread's.
+    #[must_use]
+    pub fn row(mut self, client: &str, path: &str) -> Self {
+        let test = thread::current().name().unwrap_or("unnamed").to_owned();
+        self.row = Some(Row { client: client.to_owned(), path: path.to_owned(), test });
         self
     }
 

@@ -9,9 +9,11 @@ use vm_tests::{Artifacts, Guest, Kernel, Program, QemuRelease};
 
 const USAGE: &str = "\
 usage: vm fetch
+       vm report
        vm run [--kernel 6.1|6.12|newest] [--qemu stable|backports] [--with PROGRAM]... SCRIPT
 
-fetch obtains kernels, clients and QEMU into target/vm. run boots a guest, runs the shell script and
+fetch obtains kernels, clients and QEMU into target/vm. report writes docs/interoperability.md from
+the results of the last runs, and fails where a test failed or was not run. run boots a guest, runs the shell script and
 ends with its exit code; `step NAME COMMAND...` and its siblings are in vm-tests/guest/lib.";
 
 fn main() -> ExitCode {
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["fetch"] => fetch(),
+        ["report"] => report(),
         ["run", rest @ ..] => run(rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -34,6 +37,16 @@ fn fetch() -> Result<ExitCode, String> {
     artifacts.fetch_all(|part| println!("{part}")).map_err(|error| error.to_string())?;
     println!("all in {} after {:.1} s", artifacts.folder().display(), from.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
+}
+
+fn report() -> Result<ExitCode, String> {
+    let artifacts = Artifacts::of_workspace();
+    let (page, passed) = vm_tests::page(artifacts.folder()).map_err(|error| error.to_string())?;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/interoperability.md");
+    fs::write(path, &page).map_err(|error| format!("{path}: {error}"))?;
+    let table = page.lines().filter(|line| line.starts_with('|'));
+    table.for_each(|line| println!("{line}"));
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run(words: &[&str]) -> Result<ExitCode, String> {

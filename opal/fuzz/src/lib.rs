@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use opal::exchange::ComId;
 use opal::host::{
-    Activation, AdminSp, Authority, ByteTable, DataLoss, Host, Identity, LockingSp, RangeConfig,
-    ResetTypes, Row, Session, Table, WriteOptions,
+    Activation, AdminSp, Authority, ByteTable, DataLoss, EnterpriseAdminSp, EnterpriseSp, Host,
+    Identity, Load, LockingSp, RangeConfig, ResetTypes, Row, Session, Table, WriteOptions,
 };
 use opal::spec::ace;
 use opal::tper::{MemoryPlatform, Pending, Profile, Reset, Tper};
@@ -20,8 +20,11 @@ use opal::wire::print::{Direction, Printer};
 use opal::wire::{Answer, Call, ComPacket, Encoder, Reader, Tokens};
 use opal::{Error, Pin, Transport, TransportError, TransportErrorKind, Uid};
 
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
 /// The names of the targets, which are those of the folders in `corpus/`.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("tokens", tokens),
     ("packets", packets),
     ("discovery", discovery),
@@ -199,7 +202,7 @@ pub fn method_answers(data: &[u8]) {
         let _ = host.properties();
     }
     host.use_com_id(ComId::fixed(COM_ID));
-    let _ = match choice & 7 {
+    let _ = match choice & 0x0F {
         0 => without_session(&mut host),
         1 => reading_admin(&mut host),
         2 => changing_admin(&mut host),
@@ -207,7 +210,18 @@ pub fn method_answers(data: &[u8]) {
         4 => changing_locking(&mut host),
         5 => byte_tables(&mut host),
         6 => generic(&mut host),
-        _ => single_user(&mut host),
+        7 => single_user(&mut host),
+        8 => host.start::<LockingSp>().open().and_then(|mut session| {
+            let _ = session.data_stores();
+            session.dump().map(drop)
+        }),
+        9 => enterprise_admin(&mut host),
+        10 => enterprise_locking(&mut host),
+        11 => users(&mut host),
+        12 => host
+            .load(Authority::admin(1), &pin(), &Load::new(ByteTable::MBR, &[7; 3000]), &mut |_| {})
+            .map(drop),
+        _ => host.reactivate(&pin(), None, &Activation::default(), true, &loss()).map(drop),
     };
 }
 
@@ -295,7 +309,32 @@ fn generic(host: &mut Fuzzed<'_>) -> Result<(), Error> {
 fn single_user(host: &mut Fuzzed<'_>) -> Result<(), Error> {
     let mut session = host.start::<LockingSp>().open()?;
     let _ = session.erase_single_user_range(1, &loss());
-    let _ = session.reactivate(&Activation::default(), None, &loss());
+    session.reactivate(&Activation::default(), None, &loss())
+}
+
+fn enterprise_admin(host: &mut Fuzzed<'_>) -> Result<(), Error> {
+    let mut session = host.start_enterprise::<EnterpriseAdminSp>().open()?;
+    let _ = session.msid().map(drop);
+    let _ = session.authenticate(Authority::ENTERPRISE_SID, &pin());
+    let _ = session.set_pin_checked(Authority::ENTERPRISE_SID, &pin());
+    session.revert(&loss())
+}
+
+fn enterprise_locking(host: &mut Fuzzed<'_>) -> Result<(), Error> {
+    let mut session = host.start_enterprise::<EnterpriseSp>().open()?;
+    let _ = session.band(1);
+    let _ = session.max_bands();
+    let _ = session.read_data_store(0, 100);
+    let _ = session.set_band(1, &RangeConfig::locked(true, true));
+    let _ = session.erase_band(1, &loss());
+    session.close()
+}
+
+fn users(host: &mut Fuzzed<'_>) -> Result<(), Error> {
+    let mut session = host.start::<LockingSp>().open()?;
+    let _ = session.grant_range(1, Authority::user(1));
+    let _ = session.revoke_range(1, Authority::user(1));
+    let _ = session.grant_data_store(1, Authority::user(2), true);
     session.close()
 }
 

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Access, Authority, ReadWrite, Row, SecurityProvider, Session};
+use super::{Access, Authority, LockingSp, ReadWrite, Row, SecurityProvider, Session};
 use crate::Uid;
 use crate::error::Error;
 use crate::exchange::Columns;
@@ -54,6 +54,37 @@ impl BooleanExpr {
             Operand::Authority(uid) => Some(*uid),
             _ => None,
         })
+    }
+
+    /// The same for one authority more. A list of authorities of which one is enough becomes
+    /// longer by one; any other condition is kept as it is and gets an alternative.
+    #[must_use]
+    pub fn or<S>(mut self, authority: Authority<S>) -> Self {
+        if !self.authorities().any(|uid| uid == authority.uid()) || !self.is_any_of() {
+            let first = self.0.is_empty();
+            self.0.push(Operand::Authority(authority.uid()));
+            if !first {
+                self.0.push(Operand::Or);
+            }
+        }
+        self
+    }
+
+    /// The same without one authority; `None` where the condition is more than a list of
+    /// authorities of which one is enough, so that what is left is not for us to tell.
+    #[must_use]
+    pub fn without<S>(&self, authority: Authority<S>) -> Option<Self> {
+        if !self.is_any_of() {
+            return None;
+        }
+        let rest: Vec<Authority<S>> =
+            self.authorities().filter(|uid| *uid != authority.uid()).map(Authority::at).collect();
+        Some(Self::any_of(&rest))
+    }
+
+    /// Whether it is a list of authorities of which one is enough.
+    fn is_any_of(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Operand::Authority(_) | Operand::Or))
     }
 
     /// Writes it as the value of a column.
@@ -123,5 +154,94 @@ impl<S: SecurityProvider> Session<'_, S, ReadWrite> {
     pub fn set_ace(&mut self, ace: Uid, condition: &BooleanExpr) -> Result<(), Error> {
         let columns = Columns::new().value(column::ace::BOOLEAN_EXPR, |t| condition.write(t));
         self.set(Row::at(ace), &columns)
+    }
+}
+
+impl<S: SecurityProvider> Session<'_, S, ReadWrite> {
+    /// Adds an authority to those that an ACE lets do what it guards: one pair, and one more
+    /// unless it is among them already.
+    ///
+    /// # Errors
+    /// The drive refuses (some hold only so many authorities), or the path failed.
+    pub fn grant(&mut self, ace: Uid, authority: Authority<S>) -> Result<(), Error> {
+        let old = self.ace(ace)?;
+        let new = old.clone().or(authority);
+        if new == old { Ok(()) } else { self.set_ace(ace, &new) }
+    }
+
+    /// Takes an authority away from those of an ACE, the others stay: one pair, and one more if it
+    /// was among them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where it is the last one, or where the condition is more than a list of
+    /// authorities; the drive refuses; the path failed.
+    pub fn revoke(&mut self, ace: Uid, authority: Authority<S>) -> Result<(), Error> {
+        let old = self.ace(ace)?;
+        let new = old.without(authority).ok_or(Error::Usage(
+            "the access control element is more than a list of authorities; set it as a whole",
+        ))?;
+        if new == old {
+            return Ok(());
+        }
+        if new.0.is_empty() {
+            return Err(Error::Usage(
+                "nobody would be left in the access control element; put another authority in first",
+            ));
+        }
+        self.set_ace(ace, &new)
+    }
+}
+
+/// The ACEs by which a user sees, locks and unlocks range `n`.
+const fn range_aces(n: u16) -> [Uid; 3] {
+    use crate::spec::ace::locking_sp;
+    [
+        locking_sp::locking_get(n),
+        locking_sp::locking_set_read_locked(n),
+        locking_sp::locking_set_write_locked(n),
+    ]
+}
+
+impl Session<'_, LockingSp, ReadWrite> {
+    /// Lets a user see, lock and unlock range `n`, beside those who may already: up to six pairs.
+    /// In Single User Mode who may is fixed, and the drive refuses.
+    ///
+    /// # Errors
+    /// As [`Session::grant`]; some of the three ACEs may be changed then.
+    pub fn grant_range(&mut self, n: u16, user: Authority<LockingSp>) -> Result<(), Error> {
+        range_aces(n).into_iter().try_for_each(|ace| self.grant(ace, user))
+    }
+
+    /// Takes that right away from a user; the others keep it.
+    ///
+    /// # Errors
+    /// As [`Session::revoke`]; some of the three ACEs may be changed then.
+    pub fn revoke_range(&mut self, n: u16, user: Authority<LockingSp>) -> Result<(), Error> {
+        range_aces(n).into_iter().try_for_each(|ace| self.revoke(ace, user))
+    }
+
+    /// Lets a user read DataStore table `n` (from 1) and, with `write`, write it.
+    ///
+    /// # Errors
+    /// As [`Session::grant`].
+    pub fn grant_data_store(
+        &mut self,
+        n: u16,
+        user: Authority<LockingSp>,
+        write: bool,
+    ) -> Result<(), Error> {
+        use crate::spec::ace::locking_sp;
+        self.grant(locking_sp::data_store_get(n), user)?;
+        if write { self.grant(locking_sp::data_store_set(n), user) } else { Ok(()) }
+    }
+
+    /// Takes both rights away again.
+    ///
+    /// # Errors
+    /// As [`Session::revoke`].
+    pub fn revoke_data_store(&mut self, n: u16, user: Authority<LockingSp>) -> Result<(), Error> {
+        use crate::spec::ace::locking_sp;
+        self.revoke(locking_sp::data_store_get(n), user)?;
+        self.revoke(locking_sp::data_store_set(n), user)
     }
 }

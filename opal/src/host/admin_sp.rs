@@ -58,6 +58,27 @@ impl<A: Access> Session<'_, AdminSp, A> {
     }
 }
 
+impl<A: Access> Session<'_, AdminSp, A> {
+    /// Whether TPER_RESET works: one pair.
+    ///
+    /// # Errors
+    /// The session may not read it, or the path failed.
+    pub fn programmatic_reset(&mut self) -> Result<bool, Error> {
+        let column = column::tper_info::PROGRAMMATIC_RESET_ENABLE;
+        self.get(Row::TPER_INFO, column..=column)?.boolean(column)
+    }
+
+    /// How reverts remove data, by discovery's bit number: one pair.
+    ///
+    /// # Errors
+    /// The session may not read it, or the path failed.
+    pub fn data_removal(&mut self) -> Result<u8, Error> {
+        let column = column::data_removal_mechanism::ACTIVE;
+        let number = self.get(Row::DATA_REMOVAL_MECHANISM, column..=column)?.uint(column)?;
+        u8::try_from(number).map_err(|_| Error::Mismatch("a data removal mechanism over 255"))
+    }
+}
+
 impl Session<'_, AdminSp, ReadWrite> {
     /// Activates the Locking SP: one pair, up to some seconds. Admin1's PIN becomes a copy of
     /// SID's. No data is lost. An SP that is active already stays as it is, and `activation` is
@@ -82,7 +103,8 @@ impl Session<'_, AdminSp, ReadWrite> {
     /// # Errors
     /// [`Error::NotThisDrive`], or the drive refuses, or the path failed.
     pub fn revert_locking_sp(&mut self, loss: &DataLoss) -> Result<(), Error> {
-        self.lose_data(request::revert(Row::LOCKING_SP.uid()), loss)
+        let patience = self.revert_patience();
+        self.lose_data(request::revert(Row::LOCKING_SP.uid()), loss, patience)
     }
 
     /// Lets TPER_RESET work, or not: one pair.

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use zeroize::Zeroizing;
 
-use super::{Access, ByteTable, ReadWrite, SecurityProvider, Session};
+use super::{Access, ByteTable, LockingSp, ReadWrite, SecurityProvider, Session, Table};
 use crate::error::Error;
 use crate::exchange::request;
-use crate::spec::column;
+use crate::spec::{column, table};
 use crate::wire::Status;
 
 /// Pieces are not halved below this many bytes.
@@ -101,6 +101,38 @@ impl<S: SecurityProvider, A: Access> Session<'_, S, A> {
     }
 }
 
+/// A DataStore table: its number from 1, and what the drive says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataStoreTable {
+    /// Its number.
+    pub number: u16,
+    /// Its size and granularity.
+    pub info: TableInfo,
+}
+
+/// DataStore tables a drive can have: their UIDs leave room for so many (DataStore feature set).
+const MAX_DATA_STORES: u32 = 2048;
+
+impl<A: Access> Session<'_, LockingSp, A> {
+    /// The DataStore tables there are: as many pairs as tables, and those of [`Session::rows`].
+    ///
+    /// # Errors
+    /// The session may not read the Table table, or the path failed.
+    pub fn data_stores(&mut self) -> Result<Vec<DataStoreTable>, Error> {
+        let mut found = Vec::new();
+        for descriptor in self.rows(Table::TABLE)? {
+            let index = descriptor.uid().row().wrapping_sub(table::DATA_STORE);
+            if index >= MAX_DATA_STORES {
+                continue;
+            }
+            let number = index as u16 + 1;
+            let info = self.table_info(ByteTable::data_store(number))?;
+            found.push(DataStoreTable { number, info });
+        }
+        Ok(found)
+    }
+}
+
 impl<S: SecurityProvider> Session<'_, S, ReadWrite> {
     /// Writes `data` from `offset` on, in as many pairs as the transfer size needs; `progress`
     /// hears how many bytes are written. Where a drive refuses a size it had announced, the
@@ -148,7 +180,7 @@ fn may_be_size(error: &Error) -> bool {
 }
 
 /// The largest piece that is no larger and suits the granularity.
-fn aligned(chunk: usize, granularity: usize) -> Result<usize, Error> {
+pub(super) fn aligned(chunk: usize, granularity: usize) -> Result<usize, Error> {
     let whole = chunk / granularity * granularity;
     if whole == 0 {
         return Err(Error::Usage(

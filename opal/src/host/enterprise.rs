@@ -372,7 +372,8 @@ impl EnterpriseSession<'_, EnterpriseSp> {
     /// # Errors
     /// [`Error::NotThisDrive`], or the drive refuses, or the path failed.
     pub fn erase_band(&mut self, n: u16, loss: &DataLoss) -> Result<(), Error> {
-        self.channel.lose_data(core_request::erase(Row::<EnterpriseSp>::band(n).uid()), loss)
+        let patience = self.channel.long_patience();
+        self.channel.lose_data(core_request::erase(enterprise::band(n)), loss, patience)
     }
 
     /// Bytes of the DataStore, which anybody may read; at most what one answer carries. One pair.

@@ -272,7 +272,8 @@ impl Session<'_, LockingSp, ReadWrite> {
     /// [`Error::NotThisDrive`], `NOT_AUTHORIZED` outside Single User Mode (quirk D5), or the path
     /// failed.
     pub fn erase_single_user_range(&mut self, n: u16, loss: &DataLoss) -> Result<(), Error> {
-        self.lose_data(request::erase(Row::range(n).uid()), loss)
+        let patience = self.long_patience();
+        self.lose_data(request::erase(Row::range(n).uid()), loss, patience)
     }
 
     /// Changes the shadow MBR's switches; `None` leaves one as it is: one pair.
@@ -297,17 +298,19 @@ impl Session<'_, LockingSp, ReadWrite> {
         self.set(Row::MBR_CONTROL, &columns)
     }
 
-    /// Changes Single User Mode of an active Locking SP (feature set; one source): one pair.
+    /// Changes Single User Mode of an active Locking SP (feature set; one source): one pair. Users
+    /// lose their PINs and DataStore tables their bytes; ranges keep keys and data. Ends the
+    /// session. [`super::Host::reactivate`] also looks whether the drive did what was asked.
     ///
     /// # Errors
     /// [`Error::NotThisDrive`], `FAIL` while a range is lock-enabled, or the path failed.
     pub fn reactivate(
-        &mut self,
+        self,
         activation: &Activation,
         admin1: Option<&Pin>,
         loss: &DataLoss,
     ) -> Result<(), Error> {
-        self.lose_data(request::reactivate(activation, admin1), loss)
+        self.end_with(request::reactivate(activation, admin1), loss)
     }
 
     /// RevertSP: the Locking SP becomes inactive and its data is lost; with

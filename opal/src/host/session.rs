@@ -217,7 +217,12 @@ impl<'h, S: SecurityProvider, A: Access> Session<'h, S, A> {
         self.link.limits
     }
 
-    fn call(&mut self, call: Request, patience: Duration) -> Result<Results, Error> {
+    /// How long a revert may take on this drive.
+    pub(super) fn revert_patience(&self) -> Duration {
+        self.link.revert_patience()
+    }
+
+    pub(super) fn call(&mut self, call: Request, patience: Duration) -> Result<Results, Error> {
         if call.com_packet_size().next_multiple_of(BLOCK) > self.link.limits.send {
             return Err(Error::Usage(
                 "the request is larger than the drive takes; negotiate properties first",
@@ -281,15 +286,25 @@ impl<S: SecurityProvider> Session<'_, S, ReadWrite> {
     /// A method that ends the session when it succeeds.
     pub(super) fn end_with(mut self, call: Request, loss: &DataLoss) -> Result<(), Error> {
         loss.check(&self.link.identity)?;
-        self.raw_long(call)?;
+        self.call(call, self.link.revert_patience())?;
         self.open = false;
         Ok(())
     }
 
     /// A destructive method after which the session goes on.
-    pub(super) fn lose_data(&mut self, call: Request, loss: &DataLoss) -> Result<(), Error> {
+    pub(super) fn lose_data(
+        &mut self,
+        call: Request,
+        loss: &DataLoss,
+        patience: Duration,
+    ) -> Result<(), Error> {
         loss.check(&self.link.identity)?;
-        self.raw_long(call).map(drop)
+        self.call(call, patience).map(drop)
+    }
+
+    /// How long a method that changes keys may take.
+    pub(super) fn long_patience(&self) -> Duration {
+        self.link.patience.long
     }
 }
 

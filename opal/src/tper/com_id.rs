@@ -3,15 +3,20 @@
 //! §3.2.3; Block SID feature set).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::IfError;
-use super::machine::{Block, Channel, Machine};
+use super::machine::{Block, Channel, ComIdState, Inner, Machine};
 use super::platform::Platform;
+use super::profile::Profile;
+use super::quirk::Quirk;
 use super::tables::Sp;
 use crate::spec::protocol::com_id_request::{STACK_RESET, VERIFY};
 use crate::spec::{column, locking, sp, table};
 
 /// ComID states in the answer to VERIFY_COMID_VALID.
+const INVALID: u32 = 0;
+const INACTIVE: u32 = 1;
 const ISSUED: u32 = 2;
 const ASSOCIATED: u32 = 3;
 
@@ -19,27 +24,42 @@ impl<P: Platform> Machine<'_, P> {
     /// HANDLE_COMID_REQUEST on the ComID of `channel`. Requests we do not know, or for another
     /// ComID, get "no response available".
     pub(super) fn com_id_request(&mut self, channel: usize, com_id: u16, data: &[u8]) {
+        let Some(now) = self.inner.channels.get(channel).filter(|c| !c.dead) else { return };
         let mut answer = Vec::with_capacity(64);
         answer.extend_from_slice(&com_id.to_be_bytes());
-        answer.extend_from_slice(&[0; 2]);
-        let request = match data {
-            [a, b, 0, 0, c, d, e, f, ..] if [*a, *b] == com_id.to_be_bytes() => {
-                u32::from_be_bytes([*c, *d, *e, *f])
+        let (asked, request) = match data {
+            [a, b, x, y, c, d, e, f, ..] if [*a, *b] == com_id.to_be_bytes() => {
+                (u16::from_be_bytes([*x, *y]), u32::from_be_bytes([*c, *d, *e, *f]))
             }
-            _ => 0,
+            _ => (0, 0),
         };
+        answer.extend_from_slice(&asked.to_be_bytes());
+        let state = match now.state {
+            _ if asked != now.extension => INVALID,
+            ComIdState::Inactive => INACTIVE,
+            _ if self.inner.sessions.iter().any(|s| s.channel == channel) => ASSOCIATED,
+            _ => ISSUED,
+        };
+        let mut polls = 0;
         match request {
             VERIFY => {
-                let used = self.inner.sessions.iter().any(|s| s.channel == channel);
-                let state = if used { ASSOCIATED } else { ISSUED };
                 answer.extend_from_slice(&VERIFY.to_be_bytes());
                 answer.extend_from_slice(&[0, 0, 0, 0x22]);
                 answer.extend_from_slice(&state.to_be_bytes());
                 // Three times of day; a drive without a clock gives zeros.
                 answer.extend_from_slice(&[0; 30]);
             }
-            STACK_RESET => {
+            STACK_RESET if [ISSUED, ASSOCIATED].contains(&state) => {
                 self.stack_reset(channel);
+                if self.quirk(Quirk::StackResetHangs) {
+                    if let Some(channel) = self.inner.channels.get_mut(channel) {
+                        channel.dead = true;
+                    }
+                    return;
+                }
+                if self.quirk(Quirk::StackResetPending) {
+                    polls = self.profile.quirks.polls;
+                }
                 answer.extend_from_slice(&STACK_RESET.to_be_bytes());
                 answer.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0]);
             }
@@ -47,15 +67,27 @@ impl<P: Platform> Machine<'_, P> {
         }
         if let Some(channel) = self.inner.channels.get_mut(channel) {
             channel.management = Some(answer);
+            channel.management_polls = polls;
         }
     }
 
     /// Ends everything on one ComID.
     fn stack_reset(&mut self, channel: usize) {
+        self.interrupt_removal(Some(channel));
+        let before = self.inner.sessions.len();
         self.inner.sessions.retain(|s| s.channel != channel);
-        if let Some(channel) = self.inner.channels.get_mut(channel) {
-            *channel = Channel::new(self.profile);
+        self.inner.abandoned |= self.inner.sessions.len() != before;
+        let index = channel;
+        if let Some(channel) = self.inner.channels.get_mut(index) {
+            let Channel { extension, age, .. } = *channel;
+            *channel = Channel { extension, age, ..Channel::new(self.profile, index) };
+            channel.state = ComIdState::Issued;
         }
+    }
+
+    /// Takes back dynamic ComIDs whose sessions are all gone, and those nobody used in time.
+    pub(super) fn retire_com_ids(&mut self) {
+        self.inner.retire_com_ids(self.profile);
     }
 
     /// TPER_RESET, if ProgrammaticResetEnable allows it.
@@ -95,9 +127,52 @@ impl<P: Platform> Machine<'_, P> {
     }
 }
 
-/// GET_COMID on a TPer without dynamic ComIDs: none can be given.
-pub(super) fn no_com_id() -> Vec<u8> {
-    Vec::from([0; 4])
+impl Inner {
+    /// GET_COMID: the next inactive ComID and its extension; zeros if there is none.
+    pub(super) fn issue_com_id(&mut self, profile: &Profile) -> Vec<u8> {
+        let first = usize::from(profile.com_ids);
+        let count = usize::from(profile.dynamic_com_ids);
+        let start = self.next_com_id.saturating_sub(first);
+        let free = (0..count)
+            .map(|step| first + (start + step) % count)
+            .find(|index| self.channels.get(*index).is_some_and(|c| !c.is_active()));
+        let Some(index) = free else { return Vec::from([0; 4]) };
+        let extension = self.next_extension;
+        self.next_com_id = index + 1;
+        self.next_extension = if extension >= 0xFFFE { 1 } else { extension + 1 };
+        if let Some(channel) = self.channels.get_mut(index) {
+            let state = ComIdState::Issued;
+            *channel = Channel { extension, state, ..Channel::new(profile, index) };
+        }
+        let com_id = profile.base_com_id.saturating_add(index as u16);
+        [com_id.to_be_bytes(), extension.to_be_bytes()].concat()
+    }
+
+    /// Takes back dynamic ComIDs whose sessions are all gone, and those nobody used in time. An
+    /// answer that waits can still be fetched.
+    pub(super) fn retire_com_ids(&mut self, profile: &Profile) {
+        let first = usize::from(profile.com_ids);
+        for (index, channel) in self.channels.iter_mut().enumerate().skip(first) {
+            let used = self.sessions.iter().any(|s| s.channel == index);
+            let over = match channel.state {
+                ComIdState::Inactive => false,
+                ComIdState::Issued => channel.age >= MAX_COM_ID_TIME,
+                ComIdState::Associated => true,
+            };
+            if over && !used && channel.answer.is_none() {
+                *channel = Channel::new(profile, index);
+            }
+        }
+    }
+}
+
+/// MaxComIDTime: how long a dynamic ComID waits for its first session.
+const MAX_COM_ID_TIME: Duration = Duration::from_secs(60);
+
+/// "Pending" in the place of the answer to STACK_RESET on `com_id`.
+pub(super) fn pending_reset(com_id: u16, extension: u16) -> Vec<u8> {
+    let com_id = [com_id.to_be_bytes(), extension.to_be_bytes()].concat();
+    [&com_id[..], &STACK_RESET.to_be_bytes(), &[0; 4]].concat()
 }
 
 /// "No response available" on `com_id`, before any request.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::data_path::ranges;
 use super::machine::Inner;
-use super::profile::{Profile, Ssc};
+use super::profile::{Profile, Quirk, Ssc};
 use crate::spec::{column, protocol, table};
 
 /// Bytes of the discovery header.
@@ -23,7 +23,7 @@ pub(super) fn level_0(profile: &Profile, inner: &Inner) -> Vec<u8> {
     tper(&mut out, profile);
     locking(&mut out, profile, inner);
     // Opal 1 is older than the descriptor.
-    if profile.ssc != Ssc::Opal1 {
+    if profile.ssc != Ssc::Opal1 && !profile.quirks.has(Quirk::NoGeometry) {
         geometry(&mut out, profile);
     }
     if profile.features.single_user_mode {
@@ -35,21 +35,59 @@ pub(super) fn level_0(profile: &Profile, inner: &Inner) -> Vec<u8> {
     match profile.ssc {
         Ssc::Enterprise => first_ssc(&mut out, profile, 0x0100),
         Ssc::Opal1 => first_ssc(&mut out, profile, 0x0200),
-        Ssc::Opal2 => second_ssc(&mut out, profile, 0x0203, opal2_version(profile)),
+        Ssc::Opal2 => {
+            if profile.quirks.has(Quirk::TwoSscs) {
+                first_ssc(&mut out, profile, 0x0200);
+            }
+            second_ssc(&mut out, profile, 0x0203, opal2_version(profile));
+        }
         Ssc::Opalite => small_ssc(&mut out, profile, 0x0301),
         Ssc::Pyrite1 => small_ssc(&mut out, profile, 0x0302),
         Ssc::Pyrite2 => small_ssc(&mut out, profile, 0x0303),
-        Ssc::Ruby => second_ssc(&mut out, profile, 0x0304, 0x10),
+        Ssc::Ruby => {
+            if profile.quirks.has(Quirk::TwoSscs) {
+                second_ssc(&mut out, profile, 0x0203, opal2_version(profile));
+            }
+            second_ssc(&mut out, profile, 0x0304, 0x10);
+        }
     }
     if profile.features.block_sid {
         block_sid(&mut out, inner);
     }
     if profile.data_removal.mechanisms != 0 {
-        data_removal(&mut out, profile);
+        data_removal(&mut out, profile, inner);
     }
-    let length = (out.len() - 4) as u32;
-    set(&mut out, 0, &length.to_be_bytes());
+    oddities(&mut out, profile);
     out
+}
+
+/// The header's length, and what some drives make of the whole.
+fn oddities(out: &mut Vec<u8>, profile: &Profile) {
+    let quirks = &profile.quirks;
+    if quirks.has(Quirk::UnknownFeatures) {
+        descriptor(out, 0x0406, 0x10, 0x0C);
+        let at = descriptor(out, 0xC001, 0x10, 0x08);
+        set(out, at + 4, &[0, 1, 0, 2, 1]);
+    }
+    if quirks.has(Quirk::FeaturesOutOfOrder) {
+        let body = out.split_off(HEADER.min(out.len()));
+        let mut parts = Vec::new();
+        let mut rest = &body[..];
+        while let Some(length) = rest.get(3) {
+            let (part, after) = rest.split_at((4 + usize::from(*length)).min(rest.len()));
+            parts.push(part);
+            rest = after;
+        }
+        for part in parts.into_iter().rev() {
+            out.extend_from_slice(part);
+        }
+    }
+    if quirks.has(Quirk::VendorHeader) {
+        set(out, 16, b"VENDOR UNIQUE AREA 0123456789 AB");
+    }
+    let uncounted = if quirks.has(Quirk::ShortDiscoveryLength) { HEADER } else { 4 };
+    let length = out.len().saturating_sub(uncounted) as u32;
+    set(out, 0, &length.to_be_bytes());
 }
 
 /// Security Protocol 0, the list of protocols (SPC-4): 0, 1 and 2.
@@ -121,7 +159,12 @@ fn geometry(out: &mut Vec<u8>, profile: &Profile) {
     let geometry = &profile.geometry;
     let at = descriptor(out, 0x0003, 0x10, 0x1C);
     set(out, at + 4, &[u8::from(geometry.alignment_required)]);
-    set(out, at + 12, &geometry.block_size.to_be_bytes());
+    let size = match geometry.block_size {
+        512 if profile.quirks.has(Quirk::OddGeometry) => 4096,
+        _ if profile.quirks.has(Quirk::OddGeometry) => 512,
+        size => size,
+    };
+    set(out, at + 12, &size.to_be_bytes());
     set(out, at + 16, &geometry.alignment_granularity.to_be_bytes());
     set(out, at + 24, &geometry.lowest_aligned_lba.to_be_bytes());
 }
@@ -133,7 +176,12 @@ fn single_user_mode(out: &mut Vec<u8>, profile: &Profile, inner: &Inner) {
     let all = config.single_user.len() == objects as usize;
     let at = descriptor(out, 0x0201, 0x10, 0x0C);
     set(out, at + 4, &objects.to_be_bytes());
-    set(out, at + 8, &[bits([any, all, any && config.policy])]);
+    let flags = if profile.quirks.has(Quirk::OddSingleUserFlags) {
+        bits([false, true, false])
+    } else {
+        bits([any, all, any && config.policy])
+    };
+    set(out, at + 8, &[flags]);
 }
 
 fn data_stores(out: &mut Vec<u8>, profile: &Profile) {
@@ -184,12 +232,14 @@ fn block_sid(out: &mut Vec<u8>, inner: &Inner) {
     set(out, at + 4, &[state, u8::from(block.cleared_by_hardware_reset)]);
 }
 
-fn data_removal(out: &mut Vec<u8>, profile: &Profile) {
+fn data_removal(out: &mut Vec<u8>, profile: &Profile, inner: &Inner) {
     let removal = &profile.data_removal;
     // Pyrite knows only the first version.
     let version = if profile.ssc.encrypts() { 0x20 } else { 0x10 };
     let at = descriptor(out, 0x0404, version, 0x20);
-    set(out, at + 6, &[removal.mechanisms]);
+    let processing = inner.removal.is_some();
+    let interrupted = inner.ledger.interrupted && !processing && version >= 0x20;
+    set(out, at + 5, &[bits([processing, interrupted]), removal.mechanisms]);
     // In units of two seconds, at least one.
     let units = removal.duration.as_secs().div_ceil(2).clamp(1, 0xFFFF) as u16;
     for mechanism in 0..6 {

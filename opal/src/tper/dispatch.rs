@@ -2,13 +2,17 @@
 //! From a ComPacket to its answer: packets, sub-packets, the token stream of a session
 //! (Core 2.01 §3.2.2.4, §3.3.10).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
+use super::distort;
 use super::machine::Machine;
-use super::methods;
+use super::methods::{self, Later};
 use super::platform::Platform;
+use super::quirk::Quirk;
+use super::removal::Removal;
 use super::sessions::Transaction;
 use crate::Uid;
 use crate::spec::method;
@@ -41,6 +45,8 @@ pub(super) struct Found<'a> {
 /// What became of a session's stream.
 enum End {
     Open,
+    /// A method takes its time; what follows it is ignored.
+    Later(Box<Later>),
     Closed,
     Aborted,
 }
@@ -50,12 +56,17 @@ impl<P: Platform> Machine<'_, P> {
     /// packets that belong to no session are dropped without an answer (Core 2.01 §3.3.10.7).
     pub(super) fn com_packet(&mut self, channel: usize, com_id: u16, data: &[u8]) {
         let Ok(packet) = ComPacket::parse(data) else { return };
-        if packet.com_id != com_id || packet.extension != 0 {
+        let Some(state) = self.inner.channels.get(channel).filter(|c| c.is_active() && !c.dead)
+        else {
+            return;
+        };
+        let extension = state.extension;
+        if packet.com_id != com_id || packet.extension != extension {
             return;
         }
         // MaxPackets is 1; further packets may be ignored (Core 2.01 §5.2.2.4.1).
         let Some(Ok(packet)) = packet.packets().next() else { return };
-        let mut envelope = Envelope { com_id, ..Envelope::default() };
+        let mut envelope = Envelope { com_id, extension, ..Envelope::default() };
         let tokens = if (packet.tsn, packet.hsn) == (0, 0) {
             self.control_packet(channel, &packet)
         } else {
@@ -68,7 +79,9 @@ impl<P: Platform> Machine<'_, P> {
             if !known {
                 return;
             }
-            let (tokens, aborted) = self.session_packet(&packet);
+            let whose = Envelope { tsn: session.0, hsn: session.1, ..envelope };
+            let (tokens, aborted) = self.session_packet(channel, &whose, &packet);
+            self.inner.abandoned |= aborted;
             if tokens.is_empty() && aborted {
                 Some(call::control_answer(method::CLOSE_SESSION, Status::SUCCESS, |t| {
                     t.uint(u64::from(packet.hsn)).uint(u64::from(packet.tsn));
@@ -78,9 +91,23 @@ impl<P: Platform> Machine<'_, P> {
                 (!tokens.is_empty()).then_some(tokens)
             }
         };
-        if let (Some(tokens), Some(channel)) = (tokens, self.inner.channels.get_mut(channel)) {
-            channel.answer = Some(Arc::new(envelope.wrap(&tokens)));
+        if let Some(tokens) = tokens {
+            self.leave_answer(channel, &envelope, &tokens);
         }
+    }
+
+    /// Puts an answer where the host fetches it.
+    pub(super) fn leave_answer(&mut self, channel: usize, envelope: &Envelope, tokens: &[u8]) {
+        let Some(channel) = self.inner.channels.get_mut(channel) else { return };
+        let quirks = &self.profile.quirks;
+        let most = channel.host.max_answer(&self.profile.limits);
+        channel.answer = distort::wrap(quirks, envelope, tokens, most).map(Arc::new);
+        channel.polls = if quirks.has(Quirk::SlowAnswers) { quirks.polls } else { 0 };
+    }
+
+    /// Calls taken in one packet.
+    const fn max_methods(&self) -> u32 {
+        if self.quirk(Quirk::MaxMethods) { 1 } else { self.profile.limits.max_methods }
     }
 
     /// The token streams of a packet, if it keeps the limits we announced.
@@ -118,7 +145,7 @@ impl<P: Platform> Machine<'_, P> {
                     Ok(Some(next)) if next.token == Token::Call => {
                         let Ok(found) = take_call(&mut reader) else { break };
                         calls += 1;
-                        if calls > self.profile.limits.max_methods {
+                        if calls > self.max_methods() {
                             break;
                         }
                         let answer = methods::control::call(self, channel, found);
@@ -141,7 +168,12 @@ impl<P: Platform> Machine<'_, P> {
     }
 
     /// Answers to a session's packet, and whether the session was aborted.
-    fn session_packet(&mut self, packet: &Packet<'_>) -> (Zeroizing<Vec<u8>>, bool) {
+    fn session_packet(
+        &mut self,
+        channel: usize,
+        envelope: &Envelope,
+        packet: &Packet<'_>,
+    ) -> (Zeroizing<Vec<u8>>, bool) {
         let mut out = Encoder::new();
         for session in self.inner.sessions.iter_mut().filter(|s| s.tsn == packet.tsn) {
             session.idle = core::time::Duration::ZERO;
@@ -159,6 +191,19 @@ impl<P: Platform> Machine<'_, P> {
                 end
             }
         };
+        if let End::Later(later) = end {
+            let Later { draft, answer } = *later;
+            self.inner.ledger.interrupted = true;
+            self.inner.removal = Some(Removal {
+                channel,
+                envelope: *envelope,
+                draft,
+                before: Arc::new(out.finish()),
+                answer: Arc::new(answer),
+                left: self.profile.data_removal.duration,
+            });
+            return (Zeroizing::default(), false);
+        }
         if !matches!(end, End::Open) {
             self.close(packet.tsn);
         }
@@ -184,11 +229,15 @@ impl<P: Platform> Machine<'_, P> {
             let step = match next {
                 Token::Call => {
                     calls += 1;
-                    if calls > self.profile.limits.max_methods {
+                    if calls > self.max_methods() {
                         return End::Aborted;
                     }
                     match take_call(&mut reader) {
-                        Ok(found) => self.session_call(tsn, found, out),
+                        Ok(found) => match self.session_call(tsn, found, out) {
+                            Ok(None) => Ok(()),
+                            Ok(Some(later)) => return End::Later(later),
+                            Err(Abort) => Err(Abort),
+                        },
                         Err(Abort) => return End::Aborted,
                     }
                 }
@@ -210,14 +259,24 @@ impl<P: Platform> Machine<'_, P> {
         }
     }
 
-    fn session_call(&mut self, tsn: u32, found: Found<'_>, out: &mut Encoder) -> Result<(), Abort> {
+    fn session_call(
+        &mut self,
+        tsn: u32,
+        found: Found<'_>,
+        out: &mut Encoder,
+    ) -> Result<Option<Box<Later>>, Abort> {
         let Some(session) = self.inner.sessions.iter().find(|s| s.tsn == tsn) else {
             return Err(Abort);
         };
         let longest = session.host.max_token();
         let room = methods::Room { tokens: self.room(tsn, out), longest };
-        out.raw(&methods::call(self, tsn, found, room));
-        Ok(())
+        match methods::call(self, tsn, found, room) {
+            Ok(answer) => {
+                out.raw(&answer);
+                Ok(None)
+            }
+            Err(later) => Ok(Some(later)),
+        }
     }
 
     /// Bytes of tokens that the host's buffer has left for this answer.

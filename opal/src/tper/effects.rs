@@ -9,6 +9,7 @@ use super::access::{Enabled, openers};
 use super::data_path::{Range, ranges};
 use super::machine::{Block, Machine};
 use super::platform::{Effect, Grants, Platform, RangeGrant, SessionId, TableGrant, VaultError};
+use super::quirk::Quirk;
 use super::tables::{Tables, range_number};
 use crate::spec::{authority, column, locking, method, table};
 use crate::wire::Status;
@@ -44,6 +45,8 @@ pub(super) enum Op {
         table: Uid,
         size: u64,
     },
+    /// The Locking SP is as it left the factory.
+    Reverted,
     /// The Admin SP is as it left the factory: nobody has been SID, nothing is blocked.
     FactoryState,
 }
@@ -81,6 +84,8 @@ impl<P: Platform> Machine<'_, P> {
             Ok(()) => {
                 self.inner.tables = new;
                 self.staged = true;
+                self.inner.reads_fail |= self.quirk(Quirk::ReadsFailAfterRevert)
+                    && ops.iter().any(|op| matches!(op, Op::Reverted));
                 Ok(())
             }
             Err(error) => {
@@ -130,6 +135,7 @@ impl<P: Platform> Machine<'_, P> {
                     offset: *offset,
                     data: data.clone(),
                 }),
+                Op::Reverted => {}
                 Op::FactoryState => {
                     self.inner.ledger.sid_authenticated = false;
                     self.inner.block = Block::default();

@@ -4,11 +4,13 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 use zeroize::Zeroizing;
 
 use super::platform::{Effect, Platform, SessionId};
-use super::profile::Profile;
+use super::profile::{Profile, Quirk};
 use super::properties::HostProperties;
+use super::removal::Removal;
 use super::sessions::{FIRST_TSN, Session};
 use super::tables::Tables;
 use crate::Uid;
@@ -20,8 +22,17 @@ pub(super) struct Inner {
     pub(super) ledger: Ledger,
     pub(super) block: Block,
     pub(super) sessions: Vec<Session>,
-    /// One per static ComID, in order.
+    /// One per ComID, static ones first, in order.
     pub(super) channels: Vec<Channel>,
+    /// Where the search for an inactive ComID begins, and the extension it gets.
+    pub(super) next_com_id: usize,
+    pub(super) next_extension: u16,
+    /// Data removal under way.
+    pub(super) removal: Option<Removal>,
+    /// A session was aborted since the last reset ([`Quirk::SpBusyAfterAbandonedSession`]).
+    pub(super) abandoned: bool,
+    /// Reads fail until power is off ([`Quirk::ReadsFailAfterRevert`]).
+    pub(super) reads_fail: bool,
     pub(super) next_tsn: u32,
     pub(super) next_session: u64,
 }
@@ -34,6 +45,8 @@ pub(super) struct Ledger {
     /// SID has been authenticated since the factory state (what Revert does to its PIN depends on
     /// it; Opal 2.30 §5.1.2.2.1).
     pub(super) sid_authenticated: bool,
+    /// Data removal was begun and has not come to its end.
+    pub(super) interrupted: bool,
 }
 
 /// Block SID and freeze lock. Volatile.
@@ -55,24 +68,64 @@ pub(super) struct Channel {
     pub(super) host: HostProperties,
     /// Answer to the last HANDLE_COMID_REQUEST.
     pub(super) management: Option<Vec<u8>>,
+    /// IF-RECVs that find the answer, or the reset of the stack, not ready yet.
+    pub(super) polls: u32,
+    pub(super) management_polls: u32,
+    /// Says nothing any more ([`Quirk::StackResetHangs`]).
+    pub(super) dead: bool,
+    /// ComID Extension; 0 for static ComIDs.
+    pub(super) extension: u16,
+    pub(super) state: ComIdState,
+    /// Time since a dynamic ComID was issued.
+    pub(super) age: Duration,
+}
+
+/// States of a ComID (Core 2.01 §3.3.3). Static ones are never inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ComIdState {
+    Inactive,
+    Issued,
+    /// Had a session, and goes when the last one is gone.
+    Associated,
 }
 
 impl Channel {
-    pub(super) fn new(profile: &Profile) -> Self {
-        Self { answer: None, host: HostProperties::initial(profile.ssc), management: None }
+    /// The ComID of this index, as after a reset.
+    pub(super) fn new(profile: &Profile, index: usize) -> Self {
+        let is_static = index < usize::from(profile.com_ids);
+        Self {
+            answer: None,
+            host: HostProperties::initial(profile.ssc),
+            management: None,
+            polls: 0,
+            management_polls: 0,
+            dead: false,
+            extension: 0,
+            state: if is_static { ComIdState::Issued } else { ComIdState::Inactive },
+            age: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.state != ComIdState::Inactive
     }
 }
 
 impl Inner {
     pub(super) fn new(profile: &Profile, tables: Tables) -> Self {
-        let mut channels = Vec::new();
-        channels.resize_with(usize::from(profile.com_ids), || Channel::new(profile));
+        let count = usize::from(profile.com_ids) + usize::from(profile.dynamic_com_ids);
+        let channels = (0..count).map(|index| Channel::new(profile, index)).collect();
         Self {
             tables,
             ledger: Ledger::default(),
             block: Block::default(),
             sessions: Vec::new(),
             channels,
+            next_com_id: usize::from(profile.com_ids),
+            next_extension: 1,
+            removal: None,
+            abandoned: false,
+            reads_fail: false,
             next_tsn: FIRST_TSN,
             next_session: 1,
         }
@@ -112,6 +165,11 @@ impl<'a, P: Platform> Machine<'a, P> {
             verified: Vec::new(),
             opened: 0,
         }
+    }
+
+    /// Whether the drive has a quirk.
+    pub(super) const fn quirk(&self, quirk: Quirk) -> bool {
+        self.profile.quirks.has(quirk)
     }
 
     /// Drops a session and its transaction. The platform learns when the command is committed.

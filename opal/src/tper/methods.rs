@@ -11,6 +11,7 @@ mod session;
 mod set;
 mod single_user;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
@@ -39,7 +40,8 @@ const MAX_HELD_BACK: usize = 16 << 20;
 const MAX_OPS: usize = 1 << 14;
 
 /// A method at work: what it sees and what it has changed so far. Dropped if it fails.
-struct Draft {
+#[derive(Clone)]
+pub(super) struct Draft {
     tsn: u32,
     id: SessionId,
     sp: Sp,
@@ -74,20 +76,42 @@ impl Draft {
     }
 }
 
+/// A method that was found right and takes its time: what it will change, and its answer then.
+pub(super) struct Later {
+    pub(super) draft: Draft,
+    pub(super) answer: Zeroizing<Vec<u8>>,
+}
+
+/// Why a method has not been done.
+enum Undone {
+    Failed(Status),
+    Later(Box<Later>),
+}
+
+impl From<Status> for Undone {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
 /// Runs a call in the session `tsn` and returns its answer.
+///
+/// # Errors
+/// The call will be done, but not now.
 pub(super) fn call<P: Platform>(
     machine: &mut Machine<'_, P>,
     tsn: u32,
     found: Found<'_>,
     room: Room,
-) -> Zeroizing<Vec<u8>> {
+) -> Result<Zeroizing<Vec<u8>>, Box<Later>> {
     if !found.status.is_success() {
         // The host called it off (Core 2.01 §3.2.4.2).
-        return call::answer(found.status, |_| {});
+        return Ok(call::answer(found.status, |_| {}));
     }
     match run(machine, tsn, found, room) {
-        Ok(answer) => answer,
-        Err(status) => call::answer(status, |_| {}),
+        Ok(answer) => Ok(answer),
+        Err(Undone::Failed(status)) => Ok(call::answer(status, |_| {})),
+        Err(Undone::Later(later)) => Err(later),
     }
 }
 
@@ -96,10 +120,10 @@ fn run<P: Platform>(
     tsn: u32,
     found: Found<'_>,
     room: Room,
-) -> Result<Zeroizing<Vec<u8>>, Status> {
+) -> Result<Zeroizing<Vec<u8>>, Undone> {
     let (invoking, method) = found.names.ok_or(Status::NOT_AUTHORIZED)?;
     if machine.profile.ssc.is_enterprise() && !enterprise::has(method) {
-        return Err(Status::INVALID_COMMAND);
+        return Err(Status::INVALID_COMMAND.into());
     }
     let session =
         machine.inner.sessions.iter().find(|s| s.tsn == tsn).ok_or(Status::TPER_MALFUNCTION)?;
@@ -113,7 +137,12 @@ fn run<P: Platform>(
     });
     let longest = Tokens::new(&answer).flatten().map(|t| t.size as u64).max();
     if answer.len() > room.tokens || longest.is_some_and(|longest| longest > room.longest) {
-        return Err(Status::RESPONSE_OVERFLOW);
+        return Err(Status::RESPONSE_OVERFLOW.into());
+    }
+    let removes = draft.ops.iter().any(|op| matches!(op, Op::NewKey { .. }));
+    let takes_time = !machine.profile.data_removal.duration.is_zero();
+    if removes && takes_time && !draft.in_transaction {
+        return Err(Undone::Later(Box::new(Later { draft, answer })));
     }
     finish(machine, draft)?;
     Ok(answer)
@@ -185,7 +214,10 @@ fn perform<P: Platform>(
 }
 
 /// Puts what the method has done where it belongs: into the transaction, or into the drive.
-fn finish<P: Platform>(machine: &mut Machine<'_, P>, draft: Draft) -> Result<(), Status> {
+pub(super) fn finish<P: Platform>(
+    machine: &mut Machine<'_, P>,
+    draft: Draft,
+) -> Result<(), Status> {
     let Draft { tsn, id, tables, ops, ends, .. } = draft;
     let session = machine.inner.sessions.iter_mut().find(|s| s.tsn == tsn);
     match session.and_then(|s| s.transaction.as_mut()) {

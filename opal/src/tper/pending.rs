@@ -117,7 +117,9 @@ impl<P: Platform> Drop for Pending<'_, P> {
             .refusal
             .as_ref()
             .and_then(|(channel, _)| channels.get(*channel))
-            .is_some_and(|channel| channel.answer.is_some());
+            .is_some_and(|channel| channel.answer.is_some())
+            // A removal that was begun owes an answer too.
+            || (self.tper.inner.removal.is_some() && before.removal.is_none());
         self.tper.inner = before;
         self.tper.platform.rollback();
         if due {

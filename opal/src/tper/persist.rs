@@ -5,7 +5,8 @@
 //! "OPALTPER"  u16 format  records…
 //! record: u8 tag, u32 length, payload     all integers big endian
 //!   1 profile   u8 ssc, u16 ranges, u16 admins, u16 users, u8 key length / 64
-//!   2 flags     u8: bit 0 SID's PIN is the MSID, bit 1 SID has been authenticated
+//!   2 flags     u8: bit 0 SID's PIN is the MSID, bit 1 SID has been authenticated,
+//!               bit 2 data removal was begun and has not come to its end
 //!   3 layout    u8 policy, u16 n, n × u32 DataStore sizes, u16 m, m × u16 ranges in SUM
 //!   4 tries     u64 C_PIN row, u32 tries
 //!   5 cell      u8 SP (0 Admin, 1 Locking), u64 row, u64 column, value
@@ -40,6 +41,7 @@ mod tag {
 
 const SID_IS_MSID: u8 = 1;
 const SID_AUTHENTICATED: u8 = 2;
+const INTERRUPTED: u8 = 4;
 
 /// Tables at the factory.
 pub(super) fn factory(profile: &Profile, config: LockingConfig) -> Tables {
@@ -65,6 +67,9 @@ pub(super) fn write(profile: &Profile, admin_base: &Provider, inner: &Inner) -> 
     }
     if inner.ledger.sid_authenticated {
         flags |= SID_AUTHENTICATED;
+    }
+    if inner.ledger.interrupted {
+        flags |= INTERRUPTED;
     }
     record(&mut out, tag::FLAGS, &[flags]);
     record(&mut out, tag::LAYOUT, &layout(&tables.config));
@@ -191,8 +196,11 @@ pub(super) fn read(profile: &Profile, state: &[u8]) -> Result<Inner, StateError>
     let config = read_layout(profile, &mut input.record(tag::LAYOUT, "the layout")?)?;
     let mut tables = factory(profile, config);
     tables.sid_is_msid = flags & SID_IS_MSID != 0;
-    let mut ledger =
-        Ledger { sid_authenticated: flags & SID_AUTHENTICATED != 0, ..Ledger::default() };
+    let mut ledger = Ledger {
+        sid_authenticated: flags & SID_AUTHENTICATED != 0,
+        interrupted: flags & INTERRUPTED != 0,
+        ..Ledger::default()
+    };
     while !input.is_at_end() {
         let offset = input.offset;
         let (tag, mut payload) = input.any_record()?;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Properties: what both sides can receive (Core 2.01 §5.2.2, table 168; Opal 2.30 table 17).
 
+use alloc::vec::Vec;
+
 use super::cell::wrong;
-use super::profile::{Limits, Profile, Ssc};
+use super::profile::{Limits, Profile, Quirk, Ssc};
 use crate::wire::packet::{COM_PACKET_HEADER, PACKET_HEADER, SUB_PACKET_HEADER};
 use crate::wire::{Encoder, Name, Reader, Status, Token};
 
@@ -110,41 +112,35 @@ pub(super) fn write(
     host: Option<(ListName, &HostProperties)>,
     out: &mut Encoder,
 ) {
-    let limits = &profile.limits;
+    let quirks = &profile.quirks;
+    let mut properties = announced(&profile.limits);
+    if quirks.has(Quirk::MissingProperties) {
+        let named = ["MaxComPacketSize", "MaxPacketSize", "MaxIndTokenSize"];
+        properties.retain(|(name, _)| named.contains(name));
+    }
+    if quirks.has(Quirk::ExtraProperties) {
+        let extra = ["ContinuedTokens", "SequenceNumbers", "AckNak", "Asynchronous"];
+        properties.extend(extra.map(|name| (name, 0)));
+    }
+    if quirks.has(Quirk::ReversedProperties) {
+        properties.reverse();
+    }
     out.list(|t| {
-        let always = [
-            ("MaxComPacketSize", limits.max_com_packet),
-            ("MaxResponseComPacketSize", limits.max_response_com_packet),
-            ("MaxPacketSize", limits.max_packet()),
-            ("MaxIndTokenSize", limits.max_token()),
-            ("MaxPackets", 1),
-            ("MaxSubpackets", 1),
-            ("MaxMethods", limits.max_methods),
-            ("MaxSessions", limits.max_sessions),
-        ];
-        for (name, value) in always {
+        for (name, value) in properties {
             property(t, name, u64::from(value));
         }
-        if limits.max_read_sessions != 0 {
-            property(t, "MaxReadSessions", u64::from(limits.max_read_sessions));
-        }
-        property(t, "MaxAuthentications", u64::from(limits.max_authentications));
-        property(t, "MaxTransactionLimit", 1);
-        property(t, "DefSessionTimeout", u64::from(limits.default_session_timeout));
-        for (name, value) in [
-            ("MaxSessionTimeout", limits.max_session_timeout),
-            ("MinSessionTimeout", limits.min_session_timeout),
-        ] {
-            if value != 0 {
-                property(t, name, u64::from(value));
-            }
-        }
     });
+    if quirks.has(Quirk::MissingProperties) {
+        return;
+    }
     if let Some((name, host)) = host {
         let list = |t: &mut Encoder| {
             t.list(|t| {
                 for ((name, _), value) in HOST.iter().zip(host.values) {
                     property(t, name, value);
+                }
+                if quirks.has(Quirk::ExtraProperties) {
+                    property(t, "MaxResponseComPacketSize", 2048);
                 }
             });
         };
@@ -153,6 +149,35 @@ pub(super) fn write(
             ListName::Text => out.named_bytes(HOST_PROPERTIES, list),
         };
     }
+}
+
+/// What the TPer says of itself, in its usual order.
+fn announced(limits: &Limits) -> Vec<(&'static str, u32)> {
+    let mut properties = Vec::from([
+        ("MaxComPacketSize", limits.max_com_packet),
+        ("MaxResponseComPacketSize", limits.max_response_com_packet),
+        ("MaxPacketSize", limits.max_packet()),
+        ("MaxIndTokenSize", limits.max_token()),
+        ("MaxPackets", 1),
+        ("MaxSubpackets", 1),
+        ("MaxMethods", limits.max_methods),
+        ("MaxSessions", limits.max_sessions),
+    ]);
+    if limits.max_read_sessions != 0 {
+        properties.push(("MaxReadSessions", limits.max_read_sessions));
+    }
+    properties.push(("MaxAuthentications", limits.max_authentications));
+    properties.push(("MaxTransactionLimit", 1));
+    properties.push(("DefSessionTimeout", limits.default_session_timeout));
+    for (name, value) in [
+        ("MaxSessionTimeout", limits.max_session_timeout),
+        ("MinSessionTimeout", limits.min_session_timeout),
+    ] {
+        if value != 0 {
+            properties.push((name, value));
+        }
+    }
+    properties
 }
 
 fn property(out: &mut Encoder, name: &str, value: u64) {

@@ -44,11 +44,11 @@ quirks! {
     SlowAnswers = "slow-answers",
     /// The answer to STACK_RESET is "pending" for the first [`Quirks::polls`] IF-RECVs (B8).
     StackResetPending = "stack-reset-pending",
-    /// After STACK_RESET the ComID is dead until power is off (B7).
+    /// After STACK_RESET the ComID is dead until the drive is reset (B7).
     StackResetHangs = "stack-reset-hangs",
     /// A packet with more than one method call aborts the session, whatever MaxMethods says (B16).
     MaxMethods = "max-methods",
-    /// A session that does not end by End Of Session keeps every SP busy until power is off (C4).
+    /// SP_BUSY beside an open session, and after one that was aborted until the drive is reset (C4).
     SpBusyAfterAbandonedSession = "sp-busy-after-abandoned-session",
     /// Sessions outlive a hardware reset.
     SessionsSurviveReset = "sessions-survive-reset",
@@ -78,7 +78,8 @@ quirks! {
     VendorHeader = "vendor-header",
     /// Features nobody has defined: 0406, and C001 (A5).
     UnknownFeatures = "unknown-features",
-    /// An Opal 1 descriptor with the same ComID beside that of Opal 2 (A6).
+    /// A second SSC's descriptor with the same ComIDs: Opal 1 beside Opal 2 (A6), Opal 2 beside Ruby
+    /// (A7).
     TwoSscs = "two-sscs",
     /// Single User Mode flags: All without Any (A13).
     OddSingleUserFlags = "odd-single-user-flags",
@@ -97,8 +98,6 @@ quirks! {
     MissingProperties = "missing-properties",
     /// Properties the host did not ask about and cannot know (B16, B17).
     ExtraProperties = "extra-properties",
-    /// A Revert does not replace media keys: old data stays readable (D18).
-    RevertKeepsData = "revert-keeps-data",
 }
 
 impl Quirk {

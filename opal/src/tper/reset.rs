@@ -10,6 +10,7 @@ use super::cell::Cell;
 use super::data_path::ranges;
 use super::machine::{Block, Channel, Machine};
 use super::platform::{Platform, VaultError};
+use super::quirk::Quirk;
 use super::tables::Tables;
 use crate::Uid;
 use crate::spec::{column, locking, table};
@@ -19,10 +20,15 @@ impl<P: Platform> Machine<'_, P> {
     pub(super) fn reset(&mut self, kind: Reset) {
         match kind {
             Reset::PowerCycle => {
-                self.inner.block = Block::default();
+                self.inner.block = Block {
+                    blocked: self.quirk(Quirk::BlockSidAtPowerOn) && self.inner.tables.sid_is_msid,
+                    ..Block::default()
+                };
+                self.inner.reads_fail = false;
+                let keep = self.quirk(Quirk::PersistentTryLimit);
                 let sps = [&self.inner.tables.admin, &self.inner.tables.locking];
                 self.inner.ledger.tries.retain(|c_pin, _| {
-                    sps.iter().any(|sp| sp.flag(*c_pin, column::c_pin::PERSISTENCE))
+                    keep || sps.iter().any(|sp| sp.flag(*c_pin, column::c_pin::PERSISTENCE))
                 });
                 self.reset_all(&[locking::reset::POWER_CYCLE, locking::reset::HOT_PLUG]);
             }
@@ -37,12 +43,19 @@ impl<P: Platform> Machine<'_, P> {
 
     /// Ends every session and sets the locks that list one of `types`.
     pub(super) fn reset_all(&mut self, types: &[u64]) {
-        self.inner.sessions.clear();
-        for channel in &mut self.inner.channels {
-            *channel = Channel::new(self.profile);
+        self.interrupt_removal(None);
+        let by_hardware = types.contains(&locking::reset::HARDWARE);
+        if !(by_hardware && self.quirk(Quirk::SessionsSurviveReset)) {
+            self.inner.sessions.clear();
+            self.inner.abandoned = false;
+            for (index, channel) in self.inner.channels.iter_mut().enumerate() {
+                *channel = Channel::new(self.profile, index);
+            }
         }
         let mut tables = self.inner.tables.clone();
-        if tables.is_active() {
+        let by_power = types.contains(&locking::reset::POWER_CYCLE);
+        let ignored = !by_power && self.quirk(Quirk::LockOnPowerCycleOnly);
+        if tables.is_active() && !ignored {
             lock(&mut tables, types);
         }
         if self.apply(None, tables.clone(), &[]).is_err() {
@@ -70,10 +83,18 @@ impl<P: Platform> Machine<'_, P> {
 
     /// Aborts sessions that have idled too long.
     pub(super) fn time_passes(&mut self, elapsed: Duration) {
-        for session in &mut self.inner.sessions {
+        let busy = self.inner.removal.as_ref().map(|removal| removal.envelope.tsn);
+        for session in self.inner.sessions.iter_mut().filter(|s| Some(s.tsn) != busy) {
             session.idle = session.idle.saturating_add(elapsed);
         }
+        let before = self.inner.sessions.len();
         self.inner.sessions.retain(|s| s.timeout.is_none_or(|timeout| s.idle < timeout));
+        self.inner.abandoned |= self.inner.sessions.len() != before;
+        self.go_on_removing(elapsed);
+        for channel in &mut self.inner.channels {
+            channel.age = channel.age.saturating_add(elapsed);
+        }
+        self.retire_com_ids();
     }
 }
 

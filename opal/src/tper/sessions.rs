@@ -7,9 +7,10 @@ use core::time::Duration;
 use super::authenticate::{Attempt, authenticate};
 use super::cell::{Cell, wrong};
 use super::effects::Op;
-use super::machine::Machine;
+use super::machine::{ComIdState, Machine};
 use super::platform::{Platform, SessionId};
 use super::properties::HostProperties;
+use super::quirk::Quirk;
 use super::tables::{Provider, Sp, Tables};
 use crate::Uid;
 use crate::spec::{authority, column, sp};
@@ -198,8 +199,12 @@ impl<P: Platform> Machine<'_, P> {
                 let tables = self.inner.tables.clone();
                 match authenticate(self, &tables, sp, id, authority, start.challenge, &[]) {
                     Attempt::Right => authenticated.push(authority),
-                    Attempt::LockedOut => return Err(Status::AUTHORITY_LOCKED_OUT),
-                    Attempt::Wrong | Attempt::Unusable => return Err(Status::NOT_AUTHORIZED),
+                    Attempt::LockedOut if !self.quirk(Quirk::LockoutWithout12) => {
+                        return Err(Status::AUTHORITY_LOCKED_OUT);
+                    }
+                    Attempt::LockedOut | Attempt::Wrong | Attempt::Unusable => {
+                        return Err(Status::NOT_AUTHORIZED);
+                    }
                 }
             }
         }
@@ -221,6 +226,9 @@ impl<P: Platform> Machine<'_, P> {
             idle: Duration::ZERO,
             transaction: None,
         });
+        if let Some(channel) = self.inner.channels.get_mut(channel) {
+            channel.state = ComIdState::Associated;
+        }
         self.opened += 1;
         Ok(tsn)
     }
@@ -229,6 +237,9 @@ impl<P: Platform> Machine<'_, P> {
         let limits = &self.profile.limits;
         let millis = match asked {
             None => u64::from(limits.default_session_timeout),
+            Some(_) if self.quirk(Quirk::RefuseSessionTimeout) => {
+                return Err(Status::INVALID_PARAMETER);
+            }
             Some(asked) => {
                 let max = u64::from(limits.max_session_timeout);
                 let too_long = max != 0 && (asked > max || asked == 0);
@@ -246,6 +257,11 @@ impl<P: Platform> Machine<'_, P> {
     fn slot(&self, sp: Sp, write: bool) -> Result<(), Status> {
         let sessions = &self.inner.sessions;
         let limits = &self.profile.limits;
+        if self.quirk(Quirk::SpBusyAfterAbandonedSession)
+            && (self.inner.abandoned || !sessions.is_empty())
+        {
+            return Err(Status::SP_BUSY);
+        }
         if sessions.len() >= limits.max_sessions as usize {
             return Err(Status::NO_SESSIONS_AVAILABLE);
         }

@@ -45,6 +45,11 @@ impl Drive {
         own(self.0.borrow_mut().reset(Reset::Hardware));
     }
 
+    /// Lets so much time pass that idle sessions are ended.
+    pub(crate) fn idle(&self, duration: Duration) {
+        own(self.0.borrow_mut().session_timeouts(duration));
+    }
+
     /// Number of sessions opened so far.
     pub(crate) fn sessions(&self) -> u64 {
         self.0.borrow().counters().sessions

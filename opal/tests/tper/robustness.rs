@@ -2,13 +2,15 @@
 //! Whatever a host sends: no panic, an answer the host can parse or none, and never a state that
 //! cannot be restored.
 
+use core::time::Duration;
+
 use opal::spec::{authority, c_pin, locking, method, sp, table};
-use opal::tper::{Reset, Tper};
+use opal::tper::{Quirk, Reset, Ssc, Tper};
 use opal::wire::packet::Envelope;
 use opal::wire::{CallBuilder, ComPacket, Encoder, Token, Tokens};
 use proptest::prelude::*;
 
-use crate::support::{Bench, COM_ID, HSN, profile};
+use crate::support::{Bench, COM_ID, HSN, MSID, profile, profile_of};
 
 /// A drive in the middle of things, with a session of Admin1, cheap to copy.
 fn busy() -> (Bench, u32) {
@@ -29,7 +31,11 @@ fn envelope(tsn: u32, hsn: u32) -> Envelope {
 
 /// Sends bytes as an owner would, and checks what must hold whatever they are.
 fn feed(bench: &mut Bench, data: &[u8], commit: bool) {
-    let Ok(mut pending) = bench.tper.if_send(1, COM_ID, data) else { return };
+    let com_id = bench.com_id();
+    // A drive that is slow or still removing data lets nobody send.
+    let polls = bench.tper.if_recv(1, com_id, 1 << 20);
+    assert!(polls.is_ok());
+    let Ok(mut pending) = bench.tper.if_send(1, com_id, data) else { return };
     let effects = pending.effects().to_vec();
     if commit {
         pending.platform().apply(&effects);
@@ -37,7 +43,7 @@ fn feed(bench: &mut Bench, data: &[u8], commit: bool) {
     } else {
         drop(pending);
     }
-    let answer = bench.tper.if_recv(1, COM_ID, 1 << 20).unwrap();
+    let answer = bench.tper.if_recv(1, com_id, 1 << 20).unwrap();
     let packet = ComPacket::parse(&answer).expect("an answer is a ComPacket");
     for packet in packet.packets() {
         for part in packet.unwrap().sub_packets() {
@@ -75,6 +81,13 @@ fn any_uid() -> impl Strategy<Value = opal::Uid> {
             table::row::LOCKING_INFO_ROW,
             opal::spec::ace::locking_sp::locking_set_read_locked(1),
             opal::spec::ace::locking_sp::ACE_GET_ALL,
+            locking::band(1),
+            authority::enterprise::band_master(0),
+            authority::enterprise::ERASE_MASTER,
+            c_pin::of(authority::enterprise::band_master(0)),
+            c_pin::MSID,
+            table::uid(table::LOCKING_INFO),
+            table::uid(table::ENTERPRISE_DATA_STORE),
         ]),
         any::<u64>().prop_map(opal::Uid),
     ]
@@ -95,8 +108,25 @@ fn any_method() -> impl Strategy<Value = opal::Uid> {
         method::ERASE,
         method::REACTIVATE,
         method::CREATE_ROW,
+        method::ENTERPRISE_GET,
+        method::ENTERPRISE_SET,
+        method::ENTERPRISE_AUTHENTICATE,
     ])
 }
+
+/// Names that are text: half-UIDs of Opal's expressions, and what Enterprise calls things.
+const NAMES: [&[u8]; 10] = [
+    &[0, 0, 0x0C, 5],
+    &[0, 0, 4, 0x0E],
+    b"startColumn",
+    b"endColumn",
+    b"startRow",
+    b"Challenge",
+    b"ParamCheck",
+    b"PIN",
+    b"ReadLocked",
+    b"LockOnReset",
+];
 
 /// A value as parameters have them, nested a little.
 #[derive(Clone, Debug)]
@@ -120,8 +150,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
             (number.clone(), inner.clone()).prop_map(|(n, v)| Value::Named(n, Box::new(v))),
-            (prop::sample::select(vec![0u8, 1]), inner)
-                .prop_map(|(h, v)| Value::Half(h, Box::new(v))),
+            (0..NAMES.len(), inner).prop_map(|(h, v)| Value::Half(h as u8, Box::new(v))),
         ]
     })
 }
@@ -135,8 +164,7 @@ impl Value {
             Self::List(values) => drop(t.list(|t| values.iter().for_each(|v| v.write(t)))),
             Self::Named(name, value) => drop(t.named(*name, |t| value.write(t))),
             Self::Half(which, value) => {
-                let half = if *which == 0 { [0, 0, 0x0C, 5] } else { [0, 0, 4, 0x0E] };
-                t.named_bytes(&half, |t| value.write(t));
+                t.named_bytes(NAMES[usize::from(*which)], |t| value.write(t));
             }
         }
     }
@@ -239,6 +267,77 @@ proptest! {
                 }
                 _ => unreachable!("only resets have no tokens"),
             }
+        }
+    }
+
+    /// Any SSC with any quirks, fast or slow at removing data.
+    #[test]
+    fn random_deeds_on_any_profile(
+        ssc in prop::sample::select(Ssc::ALL.to_vec()),
+        quirks in prop::collection::vec(prop::sample::select(Quirk::ALL.to_vec()), 0..6),
+        seconds in 0u64..3,
+        deeds in prop::collection::vec((any_deed(), 0u8..8), 1..20),
+    ) {
+        let mut profile = profile_of(ssc);
+        profile.data_removal.duration = Duration::from_secs(seconds);
+        profile.dynamic_com_ids = if ssc == Ssc::Enterprise { 0 } else { 2 };
+        profile.quirks.polls = 2;
+        profile.limits.max_authentications = 4;
+        for quirk in quirks {
+            profile.quirks.insert(quirk);
+        }
+        let com_id = profile.base_com_id;
+        let enterprise = ssc == Ssc::Enterprise;
+        let mut bench = Bench::new(profile);
+        let sp = if enterprise { sp::ENTERPRISE_LOCKING } else { sp::ADMIN };
+        let start = CallBuilder::new(sp::SESSION_MANAGER, method::START_SESSION)
+            .with(|t| {
+                t.uint(u64::from(HSN)).uid(sp).boolean(true);
+            })
+            .finish();
+        let envelope = |tsn, hsn| Envelope { com_id, tsn, hsn, ..Envelope::default() };
+        feed(&mut bench, &envelope(0, 0).wrap(&start), true);
+        let mut tsn = 0x1001;
+        for _ in 0..3 {
+            // Slow answers: fetch that of StartSession before going on.
+            bench.tper.if_recv(1, com_id, 1 << 16).unwrap();
+        }
+        let (who, method, name): (_, _, &[u8]) = if enterprise {
+            (authority::enterprise::band_master(0), method::ENTERPRISE_AUTHENTICATE, b"Challenge")
+        } else {
+            (authority::SID, method::AUTHENTICATE, &[])
+        };
+        let prove = CallBuilder::new(sp::THIS_SP, method)
+            .with(|t| {
+                t.uid(who);
+                let proof = |t: &mut Encoder| _ = t.bytes(MSID);
+                if enterprise { t.named_bytes(name, proof) } else { t.named(0, proof) };
+            })
+            .finish();
+        feed(&mut bench, &envelope(tsn, HSN).wrap(&prove), true);
+        for (deed, chance) in deeds {
+            match (&deed, tokens(&deed)) {
+                (_, Some((control, tokens))) => {
+                    let (tsn_now, hsn) = if control { (0, 0) } else { (tsn, HSN) };
+                    let before = bench.tper.counters().sessions;
+                    feed(&mut bench, &envelope(tsn_now, hsn).wrap(&tokens), chance > 0);
+                    tsn += (bench.tper.counters().sessions - before) as u32;
+                }
+                (Deed::Reset(cold), None) => {
+                    let kind = if *cold { Reset::PowerCycle } else { Reset::Hardware };
+                    bench.reset(kind);
+                }
+                _ => unreachable!("only resets have no tokens"),
+            }
+            let pending = bench.tper.session_timeouts(Duration::from_secs(u64::from(chance)));
+            if chance == 1 {
+                drop(pending);
+            } else {
+                pending.commit();
+            }
+            let discovery = bench.tper.discovery();
+            prop_assert!(opal::wire::discovery::Discovery::parse(&discovery).is_ok());
+            bench.tper.if_recv(2, 0, 64).unwrap();
         }
     }
 

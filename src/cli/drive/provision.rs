@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
     let new: Vec<RangeSpec> =
         ranges.iter().copied().filter(|range| !known.contains(range)).collect();
     let losses = plan::losses(&new);
-    let _claim = if losses.is_empty() { None } else { Some(holder.claim()?) };
+    let claim = if losses.is_empty() { None } else { Some(holder.claim()?) };
     if !losses.is_empty() {
         confirm::destruction(&target.serial, &losses, args.erasure.yes_erase.as_deref())?;
     }
@@ -42,7 +42,10 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
     let mut step = |what: &str| progress.step(what);
     let reports = manager::provision(&mut sed, &target, &ranges, &lockbox, &mut step)?;
     drop(progress);
-    holder.reread_partitions();
+    match claim {
+        Some(claim) => holder.release(claim),
+        None => holder.reread_partitions(),
+    }
 
     let block_size = sed.geometry().block_size;
     let credentials = lockbox.credentials(&target.owner())?;

@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context, args: &RevertArgs) -> Result<Exit, Failure>
     }
     // With a PSID a drive can be reverted that no lockbox knows.
     let lockbox = if args.psid { context.lockbox_if_any()? } else { Some(context.lockbox()?) };
-    let _claim = holder.claim()?;
+    let claim = holder.claim()?;
     confirm::destruction(&target.serial, &plan.losses, args.erasure.yes_erase.as_deref())?;
     let psid = if args.psid { Some(psid(args)?) } else { None };
 
@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: &RevertArgs) -> Result<Exit, Failure>
         }
     }
     drop(progress);
-    holder.reread_partitions();
+    holder.release(claim);
     context.print(&Reverted { serial: target.serial, forgotten: lockbox.is_some() })?;
     Ok(Exit::Done)
 }

@@ -19,6 +19,7 @@ use super::super::control::ControlServer;
 use super::super::frontend::listen::Stop;
 use super::super::frontend::nvme_tcp::Target;
 use super::super::frontend::sim::SimTarget;
+use super::super::frontend::vfio_user_nvme;
 use super::super::frontend::vhost_user_scsi::Server;
 use super::{CliError, file_error};
 
@@ -27,6 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("front-ends").required(true).multiple(true)))]
+#[command(group(clap::ArgGroup::new("nvme-front-ends").multiple(true)))]
 pub(super) struct Serve {
     /// The image file. No other process can serve it meanwhile.
     image: PathBuf,
@@ -34,10 +36,10 @@ pub(super) struct Serve {
     #[arg(long, group = "front-ends")]
     sim: Option<PathBuf>,
     /// Be an NVMe/TCP target at ADDRESS:PORT; port 0 takes a free one, which is printed.
-    #[arg(long, group = "front-ends", value_name = "ADDRESS:PORT")]
+    #[arg(long, groups = ["front-ends", "nvme-front-ends"], value_name = "ADDRESS:PORT")]
     nvme_tcp: Option<SocketAddr>,
     /// Name of the NVMe subsystem; made from the serial number if left out.
-    #[arg(long, requires = "nvme_tcp")]
+    #[arg(long, requires = "nvme-front-ends")]
     nqn: Option<String>,
     /// Serve a SCSI disk to QEMU's vhost-user-scsi-pci on this socket. The end of QEMU is a loss of
     /// power.
@@ -46,6 +48,11 @@ pub(super) struct Serve {
     /// The SCSI disk is a SATA drive behind a translation layer.
     #[arg(long, requires = "vhost_user_scsi")]
     sat: bool,
+    /// Serve a PCI NVMe controller to QEMU's vfio-user-pci on this socket. The end of QEMU is a
+    /// loss of power; a reset of the machine is a hardware reset; a machine that suspends to RAM
+    /// keeps its connection, so power-cycle the drive by the control socket while it sleeps.
+    #[arg(long, groups = ["front-ends", "nvme-front-ends"], value_name = "SOCKET")]
+    vfio_user_nvme: Option<PathBuf>,
     /// Serve the control socket here.
     #[arg(long)]
     control: Option<PathBuf>,
@@ -95,6 +102,16 @@ impl Serve {
             let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
             let server =
                 Server::bind(path, backend, self.sat).map_err(|error| file_error(path, error))?;
+            let stop = server.stop_handle();
+            running.start(path.clone(), stop, &events, move || server.run())?;
+        }
+        if let Some(path) = &self.vfio_user_nvme {
+            let backend: Arc<dyn Backend> = Arc::clone(&drive) as _;
+            let nqn = self.subsystem(&drive);
+            let server = vfio_user_nvme::Server::bind(path, backend, &nqn)
+                .map_err(|error| file_error(path, error))?;
+            let controller = server.handle();
+            drive.on_power_cycle(move || controller.power_lost());
             let stop = server.stop_handle();
             running.start(path.clone(), stop, &events, move || server.run())?;
         }

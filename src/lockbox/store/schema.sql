@@ -81,7 +81,8 @@ CREATE TABLE asset (
 
 CREATE INDEX asset_key ON asset (key);
 
--- One MAC per protected row and live epoch. subject: 'asset', 'references' or 'credential'.
+-- One MAC per protected row and live epoch. subject: 'asset', 'references',
+-- 'credential' or 'head'.
 CREATE TABLE mac (
   subject    TEXT NOT NULL,
   id         BLOB NOT NULL,

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! [`TpmError`]: what a TPM's answer means and what to do about it.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use tss_esapi::constants::response_code::Tss2ResponseCode;
 
 /// A failure of the TPM or of the way to it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TpmError {
     /// The TPM refused a command.
     #[error("the TPM refused to {doing}: {} (code {code:#x})", meaning(*.code).0)]
     Refused {
         /// What was being done.
-        doing: &'static str,
+        doing: Cow<'static, str>,
         /// The response code.
         code: u32,
     },
@@ -49,15 +52,21 @@ pub enum TpmError {
     Pcrs(String),
     /// The TPM lacks something the lockbox needs.
     #[error("the TPM lacks {0}")]
-    Lacks(&'static str),
+    Lacks(Cow<'static, str>),
     /// The provider's notes in the store are damaged.
     #[error("the lockbox's notes about the TPM are damaged ({0})")]
-    Notes(&'static str),
+    Notes(Cow<'static, str>),
+    /// The process that speaks with the TPM did not do its part.
+    #[error("the process that speaks with the TPM {0}")]
+    Helper(String),
+    /// The TPM did not answer in time.
+    #[error("the TPM did not answer within {0} seconds")]
+    TimedOut(u64),
     /// The TPM library refused a value before sending it.
     #[error("the TPM library refused to {doing}: {what}")]
     Library {
         /// What was being done.
-        doing: &'static str,
+        doing: Cow<'static, str>,
         /// Its words.
         what: String,
     },
@@ -84,7 +93,7 @@ impl TpmError {
             }
             Self::NotApproved { .. } => {
                 "If you changed firmware, boot loader, kernel or settings, approve the new state \
-                 with `opalbox lockbox enroll --pcrs`. If you did not, find out what changed \
+                 with `opalbox lockbox enroll`. If you did not, find out what changed \
                  before you give it any secret."
                     .into()
             }
@@ -101,6 +110,12 @@ impl TpmError {
             Self::Pcrs(_) => "Choose other PCRs with --pcrs, for example 4,7,8,9.".into(),
             Self::Lacks(_) => "Update its firmware, or use another TPM or a passphrase.".into(),
             Self::Notes(_) => "Restore the lockbox from its backup.".into(),
+            Self::Helper(_) => "Try again; if it stays so, report it.".into(),
+            Self::TimedOut(_) => {
+                "Check whether another program keeps the TPM busy, then try again. If it never \
+                 answers, switch the machine off and on."
+                    .into()
+            }
             Self::Library { .. } => {
                 "Report this with the output of `opalbox lockbox status`.".into()
             }
@@ -137,8 +152,12 @@ impl TpmError {
 /// Gives a library error the name of what was being done.
 pub(super) fn refused(doing: &'static str) -> impl Fn(tss_esapi::Error) -> TpmError {
     move |error| match error {
-        tss_esapi::Error::Tss2Error(code) => TpmError::Refused { doing, code: number(code) },
-        tss_esapi::Error::WrapperError(kind) => TpmError::Library { doing, what: kind.to_string() },
+        tss_esapi::Error::Tss2Error(code) => {
+            TpmError::Refused { doing: doing.into(), code: number(code) }
+        }
+        tss_esapi::Error::WrapperError(kind) => {
+            TpmError::Library { doing: doing.into(), what: kind.to_string() }
+        }
     }
 }
 
@@ -161,7 +180,7 @@ fn strip(code: u32) -> u32 {
 fn meaning(code: u32) -> (&'static str, &'static str) {
     const AGAIN: &str = "Try again in a moment.";
     const ENROLL: &str = "If you changed firmware, boot loader or kernel, approve the new state \
-                          with `opalbox lockbox enroll --pcrs`.";
+                          with `opalbox lockbox enroll`.";
     const BACKUP: &str = "Restore the lockbox from its backup.";
     const REPORT: &str = "Report this with the output of `opalbox lockbox status`.";
     match strip(code) {
@@ -267,7 +286,7 @@ mod tests {
     #[test]
     fn the_resource_managers_mark_is_masked() {
         assert_eq!(meaning(0xb_0902), meaning(0x902));
-        assert!(TpmError::Refused { doing: "x", code: 0xb_0922 }.is_passing());
-        assert!(TpmError::Refused { doing: "x", code: 0xb_0902 }.is_full());
+        assert!(TpmError::Refused { doing: "x".into(), code: 0xb_0922 }.is_passing());
+        assert!(TpmError::Refused { doing: "x".into(), code: 0xb_0902 }.is_full());
     }
 }

@@ -107,7 +107,7 @@ impl Conversation {
     /// Reads the parent's public area and compares its Name, computed here, with the pinned one.
     fn open(mut context: Context, parent: &Parent) -> Result<Self, TpmError> {
         let handle = PersistentTpmHandle::new(parent.handle)
-            .map_err(|_| TpmError::Notes("the parent's handle"))?;
+            .map_err(|_| TpmError::Notes("the parent's handle".into()))?;
         let object = context
             .tr_from_tpm_public(TpmHandle::Persistent(handle))
             .map_err(refused("open the lockbox parent key"))
@@ -144,7 +144,7 @@ impl Conversation {
                 self.suite.hash_algorithm(),
             )
             .map_err(refused("start a session"))?
-            .ok_or(TpmError::Lacks("a session"))
+            .ok_or_else(|| TpmError::Lacks("a session".into()))
     }
 
     /// A salted policy session.

@@ -53,6 +53,11 @@ impl PcrSelection {
         self.pcrs.iter().copied()
     }
 
+    /// A stand-in where none is chosen yet.
+    pub(super) fn any() -> Self {
+        Self::of(PcrBank::Sha256, &[7])
+    }
+
     pub(super) fn list(&self) -> Result<PcrSelectionList, TpmError> {
         let slots: Vec<PcrSlot> = self.pcrs.iter().filter_map(|pcr| slot(*pcr)).collect();
         PcrSelectionList::builder()

@@ -40,7 +40,7 @@ impl Blob {
         let public = Public::unmarshall(&self.public);
         match (private, public) {
             (Ok(private), Ok(public)) => Ok((private, public)),
-            _ => Err(TpmError::Notes("a key blob")),
+            _ => Err(TpmError::Notes("a key blob".into())),
         }
     }
 
@@ -49,7 +49,7 @@ impl Blob {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
-        whole(bytes, Self::decode).ok_or(TpmError::Notes("a key blob"))
+        whole(bytes, Self::decode).ok_or_else(|| TpmError::Notes("a key blob".into()))
     }
 
     /// The object's Name under its own name algorithm (TPM 2.0 Part 1 §16).
@@ -81,6 +81,16 @@ pub(super) struct Domain {
 
 /// A domain class: who must be there for its keys to open. `attended` (with PIN) will follow.
 pub(super) const CLASS: &str = "auto";
+/// The class of the counter, which has approvals of its own.
+pub(super) const HEAD: &str = "head";
+
+/// The counter that anchors the store's head.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) handle: u32,
+    /// Whether it is defined and counts.
+    pub(super) ready: bool,
+}
 
 /// A slot and who is in it.
 #[derive(Clone)]
@@ -159,7 +169,7 @@ pub(super) fn find_domain(
 }
 
 pub(super) fn domain(place: &Place<'_>, domain: &str) -> Result<Domain, ProviderError> {
-    Ok(find_domain(place, domain)?.ok_or(TpmError::Notes("a domain"))?)
+    Ok(find_domain(place, domain)?.ok_or_else(|| TpmError::Notes("a domain".into()))?)
 }
 
 pub(super) fn set_domain(
@@ -176,9 +186,10 @@ pub(super) fn set_domain(
 
 pub(super) fn approvals(
     place: &Place<'_>,
+    class: &str,
     generation: u64,
 ) -> Result<Vec<Approval>, ProviderError> {
-    let name = format!("approvals/{CLASS}/{generation}");
+    let name = format!("approvals/{class}/{generation}");
     let list = read(place, &name, "the approvals", |d| {
         let count = d.array()?.unwrap_or(0);
         (0..count).map(|_| Approval::decode(d)).collect()
@@ -188,6 +199,7 @@ pub(super) fn approvals(
 
 pub(super) fn set_approvals(
     place: &mut Place<'_>,
+    class: &str,
     generation: u64,
     approvals: &[Approval],
 ) -> Result<(), ProviderError> {
@@ -195,7 +207,26 @@ pub(super) fn set_approvals(
         e.array(approvals.len() as u64)?;
         approvals.iter().try_for_each(|approval| approval.encode(e))
     });
-    place.notes.write("note approvals", &format!("approvals/{CLASS}/{generation}"), Some(&value))
+    place.notes.write("note approvals", &format!("approvals/{class}/{generation}"), Some(&value))
+}
+
+pub(super) fn head(place: &Place<'_>) -> Result<Option<Head>, ProviderError> {
+    read(place, HEAD, "the counter", |d| {
+        d.array()?;
+        Ok(Head { handle: d.u32()?, ready: d.bool()? })
+    })
+}
+
+pub(super) fn set_head(
+    place: &mut Place<'_>,
+    step: &'static str,
+    head: Head,
+) -> Result<(), ProviderError> {
+    let value = cbor(|e| {
+        e.array(2)?.u32(head.handle)?.bool(head.ready)?;
+        Ok(())
+    });
+    place.notes.write(step, HEAD, Some(&value))
 }
 
 pub(super) fn slot(
@@ -236,7 +267,7 @@ fn read<T>(
     decode: impl FnOnce(&mut Decoder<'_>) -> Decoded<T>,
 ) -> Result<Option<T>, ProviderError> {
     let Some(bytes) = place.notes.read(name)? else { return Ok(None) };
-    Ok(Some(whole(&bytes, decode).ok_or(TpmError::Notes(what))?))
+    Ok(Some(whole(&bytes, decode).ok_or_else(|| TpmError::Notes(what.into()))?))
 }
 
 fn whole<T>(bytes: &[u8], decode: impl FnOnce(&mut Decoder<'_>) -> Decoded<T>) -> Option<T> {

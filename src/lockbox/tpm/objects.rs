@@ -20,6 +20,8 @@ pub(super) const PARENT_HANDLE: u32 = 0x8101_0b01;
 pub(super) const PARENT_HANDLES: u32 = 15;
 /// Bytes of a slot.
 pub(super) const SLOT_LEN: usize = 32;
+/// Length of the counter.
+pub(super) const HEAD_LEN: usize = 8;
 /// NV indexes that belong to the TPM's owner.
 pub(super) const NV_FIRST: u32 = 0x0180_0000;
 /// See [`NV_FIRST`].
@@ -174,17 +176,44 @@ impl Suite {
             .build()
     }
 
-    /// The Name a slot has once it was written: computed here, never taken from the wire
-    /// (TPM 2.0 Part 1 §16, TPMS_NV_PUBLIC).
+    /// The counter that anchors the store's head: incremented by policy, read by anyone. Not
+    /// ORDERLY, or a power cut makes it jump.
+    pub(super) fn head(self, index: u32, policy: &[u8]) -> Built<NvPublic> {
+        NvPublic::builder()
+            .with_nv_index(NvIndexTpmHandle::new(index)?)
+            .with_index_name_algorithm(self.hash_algorithm())
+            .with_index_attributes(head_attributes(false)?)
+            .with_index_auth_policy(Digest::try_from(policy)?)
+            .with_data_area_size(HEAD_LEN)
+            .build()
+    }
+
+    /// The Name a slot has before and after it was written: computed here, never taken from the
+    /// wire (TPM 2.0 Part 1 §16, TPMS_NV_PUBLIC).
     pub(super) fn slot_name(self, index: u32, policy: &[u8], written: bool) -> Built<Vec<u8>> {
+        self.nv_name(index, slot_attributes(written)?, policy, SLOT_LEN)
+    }
+
+    /// As [`Suite::slot_name`], of the counter.
+    pub(super) fn head_name(self, index: u32, policy: &[u8], written: bool) -> Built<Vec<u8>> {
+        self.nv_name(index, head_attributes(written)?, policy, HEAD_LEN)
+    }
+
+    fn nv_name(
+        self,
+        index: u32,
+        attributes: NvIndexAttributes,
+        policy: &[u8],
+        size: usize,
+    ) -> Built<Vec<u8>> {
         let algorithm = self.hash_number().to_be_bytes();
         let digest = self.hash(&[
             &index.to_be_bytes(),
             &algorithm,
-            &u32::try_from(slot_attributes(written)?)?.to_be_bytes(),
+            &u32::try_from(attributes)?.to_be_bytes(),
             &length(policy),
             policy,
-            &(SLOT_LEN as u16).to_be_bytes(),
+            &(size as u16).to_be_bytes(),
         ]);
         Ok([&algorithm[..], &digest].concat())
     }
@@ -203,6 +232,16 @@ impl Suite {
             Self::P256 => EccCurve::NistP256,
         }
     }
+}
+
+fn head_attributes(written: bool) -> Built<NvIndexAttributes> {
+    NvIndexAttributesBuilder::new()
+        .with_nv_index_type(NvIndexType::Counter)
+        .with_policy_write(true)
+        .with_auth_read(true)
+        .with_no_da(true)
+        .with_written(written)
+        .build()
 }
 
 fn slot_attributes(written: bool) -> Built<NvIndexAttributes> {

@@ -18,7 +18,7 @@ use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPMT_TK_HASHCHECK, TPMT_TK_VERIFIED};
 use super::code::{TpmError, refused};
 use super::conversation::Conversation;
 use super::measured::PcrSelection;
-use super::notes::{self, Blob};
+use super::notes::Blob;
 use super::objects::Suite;
 use crate::lockbox::encode::{Written, cbor};
 use crate::secret::Secret;
@@ -181,13 +181,15 @@ impl StoredTicket {
 
     fn restore(&self) -> Result<VerifiedTicket, TpmError> {
         let mut digest = TPM2B_DIGEST { size: 0, ..TPM2B_DIGEST::default() };
-        let place =
-            digest.buffer.get_mut(..self.digest.len()).ok_or(TpmError::Notes("an approval"))?;
+        let place = digest
+            .buffer
+            .get_mut(..self.digest.len())
+            .ok_or_else(|| TpmError::Notes("an approval".into()))?;
         place.copy_from_slice(&self.digest);
         // At most 64, or `get_mut` had failed.
         digest.size = self.digest.len() as u16;
         let raw = TPMT_TK_VERIFIED { tag: self.tag, hierarchy: self.hierarchy, digest };
-        VerifiedTicket::try_from(raw).map_err(|_| TpmError::Notes("an approval"))
+        VerifiedTicket::try_from(raw).map_err(|_| TpmError::Notes("an approval".into()))
     }
 }
 
@@ -229,7 +231,12 @@ pub(super) fn changed(approvals: &[Approval], now: &[(u8, Vec<u8>)]) -> Vec<u8> 
     approvals.iter().map(differing).min_by_key(Vec::len).unwrap_or_default()
 }
 
-/// The policy digest of a domain's objects.
-pub(super) fn domain_policy(suite: Suite, enrolment: &Blob, generation: u64) -> Vec<u8> {
-    authorize_digest(suite, &enrolment.name(suite), &reference(notes::CLASS, generation))
+/// The policy digest of the objects of a class.
+pub(super) fn class_policy(
+    suite: Suite,
+    enrolment: &Blob,
+    class: &str,
+    generation: u64,
+) -> Vec<u8> {
+    authorize_digest(suite, &enrolment.name(suite), &reference(class, generation))
 }

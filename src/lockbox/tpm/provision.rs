@@ -17,9 +17,9 @@ use tss_esapi::structures::{Auth, CapabilityData, PublicParameters, SensitiveDat
 use super::TpmConfig;
 use super::code::{TpmError, refused};
 use super::conversation::{self, Conversation};
-use super::notes::{self, Blob, CLASS, Domain, Parent};
+use super::notes::{self, Blob, CLASS, Domain, HEAD, Parent};
 use super::objects::{PARENT_HANDLE, PARENT_HANDLES, Suite};
-use super::{policy, slot};
+use super::{head, policy, slot};
 use crate::lockbox::encode::cbor;
 use crate::lockbox::provider::{Ask, Place, ProviderError};
 use crate::secret::Secret;
@@ -30,7 +30,9 @@ const MIN_PIN: usize = 6;
 const AUTH: usize = 32;
 /// Boot states that may be approved at once; the oldest gives way.
 const MAX_APPROVALS: usize = 16;
-const GENERATION: u64 = 1;
+pub(super) const GENERATION: u64 = 1;
+/// What each approval is given for.
+const CLASSES: [&str; 2] = [CLASS, HEAD];
 /// TPM_CC_HMAC.
 const HMAC: u32 = 0x155;
 
@@ -48,29 +50,47 @@ pub(super) fn domain(
     let owner = owner(config, place, &parent)?;
     let enrolment = enrolment(config, place, &parent)?;
     if notes::find_domain(place, name)?.is_none() {
-        let policy = policy::domain_policy(parent.suite, &enrolment, GENERATION);
+        let policy = policy::class_policy(parent.suite, &enrolment, CLASS, GENERATION);
         let master =
             create(config, &parent, "make the domain's key", |suite| suite.master(&policy))?;
         notes::set_domain(place, name, &Domain { generation: GENERATION, master })?;
     }
-    if notes::approvals(place, GENERATION)?.is_empty() {
+    if !is_approved(place)? {
         approve(config, place, &parent, &enrolment, &owner)?;
     }
+    head::define(config, place, &parent, &enrolment, &owner)?;
     slot::define_both(config, place, &parent, &enrolment, name, &owner)
 }
 
 /// Approves the boot state measured now.
 pub(super) fn enroll(config: &TpmConfig, place: &mut Place<'_>) -> Result<(), ProviderError> {
-    let parent = notes::parent(place)?.ok_or(TpmError::Notes("the parent key"))?;
-    let enrolment = notes::enrolment(place)?.ok_or(TpmError::Notes("the enrolment key"))?;
+    let parent = notes::parent(place)?.ok_or_else(|| TpmError::Notes("the parent key".into()))?;
+    let enrolment =
+        notes::enrolment(place)?.ok_or_else(|| TpmError::Notes("the enrolment key".into()))?;
     let owner = owner(config, place, &parent)?;
     approve(config, place, &parent, &enrolment, &owner)
 }
 
 fn is_ready(place: &Place<'_>, name: &str) -> Result<bool, ProviderError> {
     Ok(notes::find_domain(place, name)?.is_some()
-        && !notes::approvals(place, GENERATION)?.is_empty()
+        && is_approved(place)?
+        && notes::head(place)?.is_some_and(|head| head.ready)
         && slot::are_defined(place, name)?)
+}
+
+fn is_approved(place: &Place<'_>) -> Result<bool, ProviderError> {
+    for class in CLASSES {
+        if notes::approvals(place, class, GENERATION)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Shows that whoever asks is the administrator, if there is one: by the PIN.
+pub(super) fn prove_owner(config: &TpmConfig, place: &mut Place<'_>) -> Result<(), ProviderError> {
+    let parent = notes::parent(place)?.ok_or_else(|| TpmError::Notes("the parent key".into()))?;
+    owner(config, place, &parent).map(drop)
 }
 
 /// The parent key: made, or found as noted.
@@ -92,7 +112,7 @@ fn make_parent(mut context: Context) -> Result<Parent, TpmError> {
     }
     let suite = probe(&mut context)?;
     if !has_command(&mut context, HMAC)? {
-        return Err(TpmError::Lacks("the command TPM2_HMAC"));
+        return Err(TpmError::Lacks("the command TPM2_HMAC".into()));
     }
     let template = suite.parent().map_err(refused("describe the parent key"))?;
     context.set_sessions((Some(AuthSession::Password), None, None));
@@ -124,7 +144,7 @@ fn make_parent(mut context: Context) -> Result<Parent, TpmError> {
             }
         }
     }
-    Err(TpmError::Lacks("a free persistent handle"))
+    Err(TpmError::Lacks("a free persistent handle".into()))
 }
 
 /// The strongest suite the TPM has.
@@ -138,7 +158,7 @@ fn probe(context: &mut Context) -> Result<Suite, TpmError> {
             }
         }
     }
-    Err(TpmError::Lacks("elliptic-curve keys"))
+    Err(TpmError::Lacks("elliptic-curve keys".into()))
 }
 
 fn has_command(context: &mut Context, command: u32) -> Result<bool, TpmError> {
@@ -160,7 +180,7 @@ fn hierarchies(context: &mut Context) -> Result<Hierarchies, TpmError> {
     let bits = context
         .get_tpm_property(PropertyTag::Permanent)
         .map_err(refused("tell its state"))?
-        .ok_or(TpmError::Lacks("the state of its hierarchies"))?;
+        .ok_or_else(|| TpmError::Lacks("the state of its hierarchies".into()))?;
     Ok(Hierarchies { owner: bits & 1 != 0, lockout: bits & 4 != 0 })
 }
 
@@ -280,7 +300,7 @@ pub(super) fn open_admin_box(
         Some((owner, lockout)) if lockout.len() == AUTH => {
             Ok((Secret::from_slice(owner), Secret::from_slice(lockout)))
         }
-        _ => Err(TpmError::Notes("the admin box").into()),
+        _ => Err(TpmError::Notes("the admin box".into()).into()),
     }
 }
 
@@ -322,16 +342,19 @@ fn approve(
     enrolment: &Blob,
     owner: &Secret,
 ) -> Result<(), ProviderError> {
-    let reference = policy::reference(CLASS, GENERATION);
-    let mut approval = conversation::hold(&config.tcti, parent, |talk| {
-        policy::approve(talk, enrolment, &config.pcrs, &reference, owner)
-    })?;
-    approval.values = conversation::read_pcrs(&config.tcti, &config.pcrs)?;
-    let mut approvals = notes::approvals(place, GENERATION)?;
-    approvals.retain(|other| other.digest != approval.digest);
-    approvals.insert(0, approval);
-    approvals.truncate(MAX_APPROVALS);
-    notes::set_approvals(place, GENERATION, &approvals)
+    for class in CLASSES {
+        let reference = policy::reference(class, GENERATION);
+        let mut approval = conversation::hold(&config.tcti, parent, |talk| {
+            policy::approve(talk, enrolment, &config.pcrs, &reference, owner)
+        })?;
+        approval.values = conversation::read_pcrs(&config.tcti, &config.pcrs)?;
+        let mut approvals = notes::approvals(place, class, GENERATION)?;
+        approvals.retain(|other| other.digest != approval.digest);
+        approvals.insert(0, approval);
+        approvals.truncate(MAX_APPROVALS);
+        notes::set_approvals(place, class, GENERATION, &approvals)?;
+    }
+    Ok(())
 }
 
 fn create(

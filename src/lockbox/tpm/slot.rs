@@ -10,7 +10,7 @@ use sha2::Sha256;
 use tss_esapi::constants::SessionType;
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, ObjectHandle, TpmHandle};
 use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
-use tss_esapi::structures::{MaxBuffer, MaxNvBuffer};
+use tss_esapi::structures::{MaxBuffer, MaxNvBuffer, NvPublic};
 
 use super::TpmConfig;
 use super::code::{TpmError, refused};
@@ -26,7 +26,7 @@ use crate::secret::Secret;
 /// Numbers of a domain's slots.
 pub(super) const SLOTS: [u8; 2] = [0, 1];
 /// How many NV handles are tried when other programs hold them.
-const HANDLES: usize = 16;
+pub(super) const HANDLES: usize = 16;
 /// TPM_RC_NV_DEFINED.
 const NV_DEFINED: u32 = 0x14c;
 
@@ -171,7 +171,7 @@ fn find(
 }
 
 fn known(place: &Place<'_>, domain: &str, number: u8) -> Result<Slot, ProviderError> {
-    Ok(notes::slot(place, domain, number)?.ok_or(TpmError::Notes("a slot"))?)
+    Ok(notes::slot(place, domain, number)?.ok_or_else(|| TpmError::Notes("a slot".into()))?)
 }
 
 /// Defines a slot at its noted handle, or at another one if that turns out to be someone else's.
@@ -185,7 +185,7 @@ fn define(
     owner: &Secret,
 ) -> Result<Slot, ProviderError> {
     let generation = notes::domain(place, domain)?.generation;
-    let policy = policy::domain_policy(parent.suite, enrolment, generation);
+    let policy = policy::class_policy(parent.suite, enrolment, CLASS, generation);
     for _ in 0..HANDLES {
         let intended = match slot.take() {
             Some(slot) => slot,
@@ -203,7 +203,16 @@ fn define(
         let faults = place.faults;
         let defined = faults.around("define slot", || {
             conversation::hold(&config.tcti, parent, |talk| {
-                define_at(talk, intended.handle, &policy, owner)
+                let doing = "define a key slot";
+                let suite = talk.suite();
+                let handle = intended.handle;
+                let public = suite.slot(handle, &policy).map_err(refused(doing))?;
+                let names = [false, true]
+                    .map(|written| suite.slot_name(handle, &policy, written))
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(refused(doing))?;
+                define_at(talk, handle, public, &names, owner)
             })
             .map_err(ProviderError::from)
         })?;
@@ -211,19 +220,18 @@ fn define(
             return Ok(intended);
         }
     }
-    Err(TpmError::Lacks("a free NV index").into())
+    Err(TpmError::Lacks("a free NV index".into()).into())
 }
 
-/// Whether the index at that handle is now ours.
-fn define_at(
+/// Whether the index at that handle is now ours: one of these Names.
+pub(super) fn define_at(
     talk: &mut Conversation,
     handle: u32,
-    policy: &[u8],
+    public: NvPublic,
+    names: &[Vec<u8>],
     owner: &Secret,
 ) -> Result<bool, TpmError> {
-    let doing = "define a key slot";
-    let suite = talk.suite();
-    let public = suite.slot(handle, policy).map_err(refused(doing))?;
+    let doing = "define an NV index";
     talk.set_auth(ObjectHandle::Owner, owner)?;
     let session = talk.session(SessionType::Hmac)?;
     let defined = talk
@@ -237,14 +245,13 @@ fn define_at(
         Err(error) if error.code() == Some(NV_DEFINED) => {
             let index = raw_index(talk, handle)?;
             let name = talk.context().tr_get_name(index.into()).map_err(refused(doing))?;
-            let ours = [false, true].map(|written| suite.slot_name(handle, policy, written));
-            Ok(ours.into_iter().flatten().any(|ours| ours == name.value()))
+            Ok(names.iter().any(|ours| ours == name.value()))
         }
         Err(error) => Err(error),
     }
 }
 
-fn random_handle() -> Result<u32, ProviderError> {
+pub(super) fn random_handle() -> Result<u32, ProviderError> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes)?;
     Ok(NV_FIRST + u32::from_be_bytes(bytes) % (NV_LAST - NV_FIRST + 1))
@@ -252,7 +259,8 @@ fn random_handle() -> Result<u32, ProviderError> {
 
 pub(super) fn raw_index(talk: &mut Conversation, handle: u32) -> Result<NvIndexHandle, TpmError> {
     let doing = "open a key slot";
-    let handle = NvIndexTpmHandle::new(handle).map_err(|_| TpmError::Notes("a slot's handle"))?;
+    let handle =
+        NvIndexTpmHandle::new(handle).map_err(|_| TpmError::Notes("a slot's handle".into()))?;
     let object = talk
         .context()
         .tr_from_tpm_public(TpmHandle::NvIndex(handle))
@@ -279,15 +287,17 @@ impl<'a> Door<'a> {
         domain: &str,
         slot: &Slot,
     ) -> Result<Self, ProviderError> {
-        let parent = notes::parent(place)?.ok_or(TpmError::Notes("the parent key"))?;
-        let enrolment = notes::enrolment(place)?.ok_or(TpmError::Notes("the enrolment key"))?;
+        let parent =
+            notes::parent(place)?.ok_or_else(|| TpmError::Notes("the parent key".into()))?;
+        let enrolment =
+            notes::enrolment(place)?.ok_or_else(|| TpmError::Notes("the enrolment key".into()))?;
         let generation = notes::domain(place, domain)?.generation;
         Ok(Self {
             config,
             key_name: enrolment.name(parent.suite),
             reference: policy::reference(CLASS, generation),
-            policy: policy::domain_policy(parent.suite, &enrolment, generation),
-            approvals: notes::approvals(place, generation)?,
+            policy: policy::class_policy(parent.suite, &enrolment, CLASS, generation),
+            approvals: notes::approvals(place, CLASS, generation)?,
             handle: slot.handle,
             parent,
         })
@@ -303,7 +313,7 @@ impl<'a> Door<'a> {
             let drawn =
                 talk.secret(session, "draw random bytes", |context| context.get_random(SLOT_LEN))?;
             if drawn.value().len() != SLOT_LEN {
-                return Err(TpmError::Lacks("random bytes"));
+                return Err(TpmError::Lacks("random bytes".into()));
             }
             let mut share = own.duplicate();
             for (byte, drawn) in share.expose_mut().iter_mut().zip(drawn.value()) {

@@ -71,7 +71,7 @@ impl Bench {
         let tcti = tpm.tcti().parse().unwrap();
         let config =
             TpmConfig::choose(tcti, PcrChoice::Default, BootFacts::default(), admin_pin).unwrap();
-        let provider = TpmProvider::new(config);
+        let provider = TpmProvider::new(config, TpmRunner::InProcess);
         Some(Self { tpm, provider, notes: Memory::default(), pin: Pin(PIN) })
     }
 
@@ -146,7 +146,7 @@ impl Bench {
             let bound = OwnedBound {
                 key_name: enrolment.name(parent.suite),
                 reference: policy::reference(notes::CLASS, 1),
-                approvals: notes::approvals(place, 1).unwrap(),
+                approvals: notes::approvals(place, notes::CLASS, 1).unwrap(),
             };
             (bound, notes::slot(place, "drives", 0).unwrap().unwrap().handle)
         })

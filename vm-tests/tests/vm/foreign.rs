@@ -4,10 +4,11 @@
 use vm_tests::{Emulator, FrontEnd, Guest, GuestBuilder, Kernel, skip_at_home};
 
 /// A guest with a new drive; `None` where the emulator is not built and that may be (never in CI).
-fn guest(name: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
+fn guest(name: &str, client: &str, front_end: FrontEnd) -> Option<(Emulator, GuestBuilder)> {
     match Emulator::start(front_end, "64M") {
         Ok(emulator) => {
             let guest = Guest::builder(name)
+                .row(client, front_end.words())
                 .drive(emulator.drive())
                 .module("dm_crypt")
                 .module("ext4")
@@ -30,7 +31,11 @@ fn passes(guest: GuestBuilder, script: &str) -> vm_tests::Outcome {
 
 #[test]
 fn discovery_by_every_client_over_nvme() {
-    let Some((_emulator, guest)) = guest("foreign-discovery", FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) =
+        guest("foreign-discovery", "discovery by all clients", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     let outcome = passes(
         guest,
         "
@@ -69,7 +74,11 @@ step 'cut the power' host cut-power
 
 #[test]
 fn cryptsetup_hw_opal_only_over_nvme() {
-    let Some((_emulator, guest)) = guest("foreign-cryptsetup", FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) =
+        guest("foreign-cryptsetup", "cryptsetup --hw-opal-only", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     let outcome = passes(
         guest,
         &format!(
@@ -92,12 +101,15 @@ fn cryptsetup_hw_opal_only_over_nvme() {
 #[test]
 fn cryptsetup_hw_opal_only_on_the_newest_kernel() {
     let name = "foreign-cryptsetup-newest";
-    let Some((_emulator, guest)) = guest(name, FrontEnd::NvmeTcp) else { return };
+    let Some((_emulator, guest)) = guest(name, "cryptsetup --hw-opal-only", FrontEnd::NvmeTcp)
+    else {
+        return;
+    };
     passes(guest.kernel(Kernel::Newest), CRYPTSETUP);
 }
 
 fn sedutil(name: &str, front_end: FrontEnd, device: &str, block: &str) {
-    let Some((_emulator, guest)) = guest(name, front_end) else { return };
+    let Some((_emulator, guest)) = guest(name, "sedutil-cli", front_end) else { return };
     let script = r#"
         PIN=sedutil-password
         step 'scan' sedutil-cli --scan
@@ -156,4 +168,47 @@ fn sedutil_life_cycle_over_sas() {
 #[test]
 fn sedutil_life_cycle_over_ata() {
     sedutil("foreign-sedutil-ata", FrontEnd::Sat, "/dev/sda", "/dev/sda");
+}
+
+#[test]
+fn nvme_sed_life_cycle_over_nvme() {
+    let Some((_emulator, guest)) = guest("foreign-nvme-sed", "nvme sed", FrontEnd::NvmeTcp) else {
+        return;
+    };
+    let outcome = passes(
+        guest.program(env!("CARGO_BIN_EXE_tty-answer")),
+        r#"
+        DRIVE=/dev/nvme0n1
+        printf 'the first key\nthe first key\n' >/tmp/twice
+        printf 'the first key\n' >/tmp/once
+        printf 'another key\n' >/tmp/wrong
+        printf 'y\ny\n%s\n' "$(cat /vm/psid)" >/tmp/psid
+        read_it() { dd if=$DRIVE of=/dev/null bs=4096 skip=2048 count=1 iflag=direct; }
+        step 'initialize' tty-answer /tmp/twice nvme sed initialize $DRIVE
+        step 'discover' nvme sed discover $DRIVE
+        dd if=/dev/urandom of=/tmp/data bs=1M count=2 2>/dev/null
+        step 'write' dd if=/tmp/data of=$DRIVE bs=1M seek=8 oflag=direct conv=fsync
+        step 'lock' tty-answer /tmp/once nvme sed lock --ask-key $DRIVE
+        refuse 'locked' read_it
+        refuse 'wrong key' tty-answer /tmp/wrong nvme sed unlock --ask-key $DRIVE
+        refuse 'still locked' read_it
+        step 'unlock' tty-answer /tmp/once nvme sed unlock --ask-key $DRIVE
+        step 'data is there' same_data /tmp/data $DRIVE 16384
+        step 'power cycle' host power-cycle
+        until_true 20 nvme sed discover $DRIVE
+        refuse 'locked by it' read_it
+        step 'unlock again' tty-answer /tmp/once nvme sed unlock --ask-key $DRIVE
+        step 'data is still there' same_data /tmp/data $DRIVE 16384
+        step 'revert' tty-answer /tmp/once nvme sed revert $DRIVE
+        step 'factory state' nvme sed discover $DRIVE
+        step 'initialize again' tty-answer /tmp/twice nvme sed initialize $DRIVE
+        step 'PSID revert' tty-answer /tmp/psid nvme sed revert --psid $DRIVE
+        step 'factory state again' nvme sed discover $DRIVE
+        refuse 'data is gone' same_data /tmp/data $DRIVE 16384
+        "#,
+    );
+    let enabled =
+        |step: &str| outcome.output(step).contains("Locking Feature Enabled         : yes");
+    assert!(enabled("discover"), "{}", outcome.report());
+    assert!(!enabled("factory state") && !enabled("factory state again"), "{}", outcome.report());
 }

@@ -156,6 +156,7 @@ fn revert_locking(profile: &Profile, draft: &mut Draft, keep_global_key: bool) {
             draft.ops.push(Op::NewKey { range: range.number });
         }
     }
+    draft.ops.push(Op::Reverted);
     let base = preset::locking_sp(profile, &LockingConfig::default());
     let old = core::mem::replace(&mut draft.tables.locking, base.clone());
     reset_pins(profile, draft, &old, &[]);

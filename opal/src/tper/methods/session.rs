@@ -8,6 +8,7 @@ use crate::tper::authenticate::{self, Attempt};
 use crate::tper::cell::wrong;
 use crate::tper::machine::Machine;
 use crate::tper::platform::Platform;
+use crate::tper::quirk::Quirk;
 use crate::tper::sessions::{finished, optional, usable};
 use crate::wire::{Encoder, Reader, Status};
 
@@ -47,6 +48,10 @@ pub(super) fn prove<P: Platform>(
         results.boolean(true);
         return Ok(());
     }
+    if machine.quirk(Quirk::AuthenticateFails) {
+        results.boolean(false);
+        return Ok(());
+    }
     let known = draft.authenticated.contains(&authority);
     let most = machine.profile.limits.max_authentications as usize;
     // Anybody counts as one.
@@ -74,6 +79,7 @@ pub(super) fn prove<P: Platform>(
     let right = match attempt {
         Attempt::Right => true,
         Attempt::Wrong | Attempt::Unusable => false,
+        Attempt::LockedOut if machine.quirk(Quirk::LockoutWithout12) => false,
         Attempt::LockedOut => return Err(Status::AUTHORITY_LOCKED_OUT),
     };
     if right && !known {

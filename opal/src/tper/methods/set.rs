@@ -14,7 +14,7 @@ use crate::tper::data_path::ranges;
 use crate::tper::effects::Op;
 use crate::tper::machine::Machine;
 use crate::tper::platform::Platform;
-use crate::tper::profile::Profile;
+use crate::tper::profile::{Profile, Quirk};
 use crate::tper::schema;
 use crate::tper::sessions::{finished, optional};
 use crate::tper::tables::range_number;
@@ -78,6 +78,10 @@ pub(super) fn write(
     offset: u64,
     data: &[u8],
 ) -> Result<(), Status> {
+    let quirks = &profile.quirks;
+    if quirks.has(Quirk::AnnouncedPacketTooLarge) && data.len() > quirks.real_packet as usize {
+        return Err(Status::INVALID_PARAMETER);
+    }
     let length = data.len() as u64;
     let granularity = u64::from(profile.write_granularity);
     let fits = offset.checked_add(length).is_some_and(|end| end <= size);
@@ -129,6 +133,11 @@ pub(super) fn change(
     });
     for (column, cell) in cells {
         draft.provider_mut().set(uid, column, cell);
+    }
+    let mbr = table::row::MBR_CONTROL_ROW;
+    let disabled = uid == mbr && !draft.provider().flag(mbr, column::mbr_control::ENABLE);
+    if disabled && profile.quirks.has(Quirk::MbrDoneClears) {
+        draft.provider_mut().set(mbr, column::mbr_control::DONE, Cell::boolean(false));
     }
     if moves {
         check_bounds(profile, draft, uid)?;
