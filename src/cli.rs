@@ -21,7 +21,7 @@ mod unlock;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
@@ -39,7 +39,9 @@ pub fn main() -> ExitCode {
     if arguments.next().is_some_and(|verb| verb == CHILD_VERB) && arguments.next().is_none() {
         return tpm_conversation();
     }
-    let cli = match Cli::try_parse() {
+    let parsed =
+        manual::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);

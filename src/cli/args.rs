@@ -10,11 +10,14 @@ use super::output::Format;
 use super::secret_input::SecretSource;
 use crate::lockbox::tpm::{PcrSelection, Tcti};
 
+/// What stands under the list of options.
+pub(crate) const NOTES: &str = "Devices: /dev/nvme0n1, /dev/sda, /dev/sg3, a by-id path, or sim:SOCKET.\n\
+     Secrets come from a prompt, --pin-file, --pin-fd or a systemd credential; never from arguments.";
+
 /// Self-encrypting drives under vendor-neutral control, their keys in a TPM lockbox
 #[derive(Debug, Parser)]
 #[command(name = "opalbox", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Devices: /dev/nvme0n1, /dev/sda, /dev/sg3, a by-id path, or sim:SOCKET.\n\
-    Secrets come from a prompt, --pin-file, --pin-fd or a systemd credential; never from arguments.")]
+#[command(after_help = NOTES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -24,6 +27,7 @@ pub(crate) struct Cli {
 
 /// Options of every command
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where the lockbox's store is
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/opalbox")]

@@ -104,7 +104,8 @@ impl Report for Shown {
             ProviderConfig::File(_) => writeln!(out, "Protected   by a passphrase")?,
         }
         if let Some(tpm) = &status.tpm {
-            writeln!(out, "Approved    {} boot state(s)", tpm.approved_states)?;
+            let states = if tpm.approved_states == 1 { "boot state" } else { "boot states" };
+            writeln!(out, "Approved    {} {states}", tpm.approved_states)?;
         }
         if let Some(head) = status.head {
             writeln!(out, "Anchored    change {head}, counted by the TPM")?;

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory};
 
-use super::args::Cli;
+use super::args::{Cli, NOTES};
 use super::exit::Exit;
 
 /// Writes a completion script for `shell`.
@@ -27,8 +27,9 @@ pub fn pages() -> std::io::Result<Vec<(String, String)>> {
     Ok(pages)
 }
 
-fn command() -> Command {
-    let mut codes = String::from("EXIT STATUS\n");
+/// The parser, its help with the exit codes.
+pub(super) fn command() -> Command {
+    let mut codes = format!("{NOTES}\n\nExit status:\n");
     for (exit, meaning) in Exit::ALL {
         codes.push_str(&format!("  {:>2}  {meaning}\n", exit as u8));
     }
