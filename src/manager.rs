@@ -48,11 +48,19 @@ pub enum ManagerError {
     /// The lockbox.
     #[error(transparent)]
     Lockbox(#[from] lockbox::Error),
-    /// The lockbox has nothing for this drive.
-    #[error("the lockbox has no ranges of the drive {serial}")]
+    /// The lockbox has no ranges or no credentials of this drive.
+    #[error("the lockbox does not know the drive {serial}")]
     Unknown {
         /// The drive's.
         serial: String,
+    },
+    /// The lockbox does not open this range.
+    #[error("the lockbox does not open range {range} of the drive {serial}")]
+    UnknownRange {
+        /// The drive's.
+        serial: String,
+        /// Its number.
+        range: u16,
     },
     /// The lockbox has credentials, and the drive is as it left the factory.
     #[error("the drive {serial} was reverted behind the lockbox's back: it is UNPROTECTED")]

@@ -87,13 +87,17 @@ impl Context {
     /// # Errors
     /// As [`Context::lockbox`].
     pub(crate) fn lockbox_asking(&self, pin: SecretSource) -> Result<Lockbox, Failure> {
+        Ok(self.open_lockbox(pin)?)
+    }
+
+    fn open_lockbox(&self, pin: SecretSource) -> Result<Lockbox, lockbox::Error> {
         let options = lockbox::OpenOptions {
             prompt: self.prompt(pin),
             tcti: self.global.tcti.clone(),
             runner: tpm_runner(),
             faults: lockbox::Faults::none(),
         };
-        Ok(Lockbox::open(&self.global.store, options)?)
+        Lockbox::open(&self.global.store, options)
     }
 
     /// Opens this machine's lockbox, if it has one.
@@ -101,7 +105,11 @@ impl Context {
     /// # Errors
     /// It is damaged or exposed.
     pub(crate) fn lockbox_if_any(&self) -> Result<Option<Lockbox>, Failure> {
-        if self.global.store.exists() { self.lockbox().map(Some) } else { Ok(None) }
+        match self.open_lockbox(SecretSource::default()) {
+            Ok(lockbox) => Ok(Some(lockbox)),
+            Err(lockbox::Error::NoLockbox(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens the device that `name` names.

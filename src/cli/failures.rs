@@ -16,6 +16,8 @@ impl From<ManagerError> for Failure {
             ManagerError::Lockbox(error) => error.into(),
             ManagerError::Unknown { .. } => Self::new(Exit::Lockbox, error.to_string())
                 .advise("`opalbox key show` lists what it has; `opalbox drive doctor` tells more"),
+            ManagerError::UnknownRange { .. } => Self::new(Exit::Lockbox, error.to_string())
+                .advise("`opalbox key show` lists what it opens"),
             ManagerError::RevertedElsewhere { .. } => Self::new(Exit::Device, error.to_string())
                 .advise(
                     "`opalbox drive revert` clears the old credentials; then provision it anew",

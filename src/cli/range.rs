@@ -37,6 +37,7 @@ fn create(context: &Context, args: &RangeCreateArgs) -> Result<Exit, Failure> {
     let extent = sed.geometry().parse(&args.extent).map_err(DriveError::Extent)?;
     let user = args.user.unwrap_or(args.range);
     let range = RangeSpec { number: args.range, extent: Some(extent), user };
+    sed.check(&range)?;
     let lockbox = context.lockbox()?;
     let known = lockbox.credential(&target.owner(), &Role::User(user).to_string())?.is_some();
     if args.erasure.plan {

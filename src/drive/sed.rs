@@ -75,6 +75,23 @@ impl<T: Transport> Sed<T> {
         }
     }
 
+    /// Whether the drive can have `spec`, as far as discovery tells: what a person should hear
+    /// before anything is asked or done.
+    ///
+    /// # Errors
+    /// The range does not fit, or there is no such user.
+    pub fn check(&self, spec: &RangeSpec) -> Result<(), DriveError> {
+        if let Some(extent) = spec.extent {
+            self.geometry.check(extent)?;
+        }
+        let users = self.users();
+        if spec.user == 0 || spec.user > users {
+            let text = format!("User{}: it has User1 to User{users}", spec.user);
+            return Err(DriveError::Unsupported(text));
+        }
+        Ok(())
+    }
+
     /// Reverts with the PSID from the drive's label: the way back when no PIN is known. All data
     /// is lost.
     ///

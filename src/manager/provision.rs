@@ -60,6 +60,9 @@ pub fn verify<T: Transport>(
     lockbox: &Lockbox,
 ) -> Result<Vec<String>, ManagerError> {
     let ranges = catalogue::ranges(lockbox, target)?;
+    if lockbox.credentials(&target.owner())?.is_empty() {
+        return Err(ManagerError::Unknown { serial: target.serial.clone() });
+    }
     Ok(drive.verify(&ranges, &mut LockboxEscrow::new(lockbox, target))?)
 }
 

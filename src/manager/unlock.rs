@@ -35,9 +35,8 @@ pub fn set_locks<T: Transport>(
         .collect();
     let missing = wanted.iter().find(|number| chosen.iter().all(|range| range.number != **number));
     if let Some(number) = missing {
-        let text =
-            format!("the lockbox does not open range {number} of the drive {}", target.serial);
-        return Err(ManagerError::Conflict(text));
+        let serial = target.serial.clone();
+        return Err(ManagerError::UnknownRange { serial, range: *number });
     }
     if chosen.is_empty() {
         return Err(ManagerError::Unknown { serial: target.serial.clone() });

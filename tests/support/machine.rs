@@ -38,7 +38,9 @@ impl Machine {
     }
 
     pub(crate) fn without_lockbox() -> Option<Self> {
-        Some(Self { tpm: Swtpm::start()?, dir: tempfile::tempdir().unwrap() })
+        // In /tmp, so that paths have the same length everywhere.
+        let dir = tempfile::Builder::new().prefix("opalbox-").tempdir_in("/tmp").unwrap();
+        Some(Self { tpm: Swtpm::start()?, dir })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,9 +87,10 @@ impl Machine {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = opalbox();
+        if !arguments.contains(&"--store") {
+            command.arg("--store").arg(self.store());
+        }
         command
-            .arg("--store")
-            .arg(self.store())
             .args(arguments)
             .current_dir(self.path())
             .stdout(Stdio::piped())

@@ -26,16 +26,13 @@ pub(super) fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
         }
     }
     let mut rows = Vec::new();
-    let mut exit = Exit::Done;
+    let mut failures = Vec::new();
     for name in &names {
         match try_look(context, name, lockbox.as_ref()) {
             Ok(row) => rows.push(row),
             // A drive of the catalogue may be elsewhere today.
             Err(_) if !args.devices.contains(name) => {}
-            Err(failure) => {
-                exit = if rows.is_empty() { failure.exit } else { Exit::Partial };
-                output::print_words(&failure);
-            }
+            Err(failure) => failures.push(failure),
         }
     }
     for found in device::enumerate(&System::default())? {
@@ -60,10 +57,15 @@ pub(super) fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    if !rows.is_empty() || exit == Exit::Done {
-        context.print(&List { drives: rows, all: args.all })?;
+    let only_failure = if rows.is_empty() { failures.pop() } else { None };
+    for failure in &failures {
+        output::print_words(failure);
     }
-    Ok(exit)
+    if let Some(failure) = only_failure {
+        return Err(failure);
+    }
+    context.print(&List { drives: rows, all: args.all })?;
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 /// A device that the kernel lists and that does not answer.

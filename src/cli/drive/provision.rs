@@ -20,6 +20,7 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
     let (mut sed, target, holder) = context.device(&args.device)?.sed()?;
     require_serial(&target)?;
     let ranges = ranges(&sed, args)?;
+    ranges.iter().try_for_each(|range| sed.check(range))?;
     if args.erasure.plan {
         context.print(&Planned(plan::provision(&ranges)))?;
         return Ok(Exit::Done);
@@ -54,7 +55,7 @@ pub(super) fn run(context: &Context, args: &ProvisionArgs) -> Result<Exit, Failu
         model: target.model,
         protection: sed.protection(),
         ranges: reports,
-        users: ranges.iter().map(|range| (range.number, format!("User{}", range.user))).collect(),
+        users: ranges.iter().map(Opener::of).collect(),
         credentials: credentials.into_iter().map(|c| c.role).collect(),
         block_size,
     })?;
@@ -109,13 +110,26 @@ impl Report for Planned {
     }
 }
 
+/// Who opens a range.
+#[derive(Serialize)]
+struct Opener {
+    range: u16,
+    user: String,
+}
+
+impl Opener {
+    fn of(range: &RangeSpec) -> Self {
+        Self { range: range.number, user: format!("User{}", range.user) }
+    }
+}
+
 #[derive(Serialize)]
 struct Provisioned {
     serial: String,
     model: String,
     protection: Protection,
     ranges: Vec<RangeReport>,
-    users: Vec<(u16, String)>,
+    users: Vec<Opener>,
     credentials: Vec<String>,
     block_size: u32,
 }
@@ -132,8 +146,10 @@ impl Report for Provisioned {
             )?,
         }
         range_table(out, &self.ranges, self.block_size)?;
-        for (range, user) in &self.users {
-            writeln!(out, "{user} opens range {range}.")?;
+        for Opener { range, user } in &self.users {
+            let range =
+                if *range == 0 { "the Global Range".into() } else { format!("range {range}") };
+            writeln!(out, "{user} opens {range}.")?;
         }
         if self.ranges.iter().any(|range| range.read_locked || range.write_locked) {
             writeln!(out, "It is locked now: `opalbox unlock` opens it.")?;

@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context, name: &str) -> Result<Exit, Failure> {
     let discovery = super::discovery(&mut device.opened.transport)?;
     let shown = discovery
         .as_ref()
-        .map(|discovery| Printer::new().received(1, 1, &discovery.to_bytes()).to_string());
+        .map(|discovery| words(&Printer::new().received(1, 1, &discovery.to_bytes()).to_string()));
     context.print(&Shown {
         device: device.target.device,
         identity: device.identity,
@@ -25,6 +25,16 @@ pub(super) fn run(context: &Context, name: &str) -> Result<Exit, Failure> {
         discovery: shown,
     })?;
     Ok(Exit::Done)
+}
+
+/// A printed message without its own heading, which tells this reader nothing.
+fn words(message: &str) -> String {
+    let body = message.lines().skip_while(|line| line.starts_with("IF-RECV"));
+    let lines: Vec<&str> = body
+        .filter(|line| !line.is_empty())
+        .map(|line| line.strip_prefix("  ").unwrap_or(line))
+        .collect();
+    lines.join("\n")
 }
 
 #[derive(Serialize)]
@@ -54,14 +64,7 @@ impl Report for Shown {
             writeln!(out, "Powered   {cycles} times")?;
         }
         match &self.discovery {
-            Some(text) => {
-                // Without the heading of a message, which this is not for its reader.
-                let body = text.lines().skip_while(|line| line.starts_with("IF-RECV"));
-                writeln!(out)?;
-                body.filter(|line| !line.is_empty()).try_for_each(|line| {
-                    writeln!(out, "{}", line.strip_prefix("  ").unwrap_or(line))
-                })
-            }
+            Some(text) => writeln!(out, "\n{text}"),
             None => {
                 writeln!(out, "\nNo TCG security: not a self-encrypting drive through this path.")
             }

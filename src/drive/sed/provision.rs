@@ -31,7 +31,7 @@ pub(super) fn run<T: Transport>(
     progress: Progress<'_>,
 ) -> Result<Vec<RangeReport>, DriveError> {
     for spec in ranges {
-        check(drive, spec)?;
+        drive.check(spec)?;
     }
     let owned = own_and_activate(drive, escrow, progress)?;
     let authority = Authority::admin(1);
@@ -68,20 +68,6 @@ struct Owned {
     replaced: bool,
     /// The Locking SP was activated now.
     activated: bool,
-}
-
-fn check<T: Transport>(drive: &Sed<T>, spec: &RangeSpec) -> Result<(), DriveError> {
-    if let Some(extent) = spec.extent {
-        drive.geometry.check(extent)?;
-    }
-    if spec.user == 0 || spec.user > drive.users() {
-        return Err(DriveError::Unsupported(format!(
-            "User{}: it has User1 to User{}",
-            spec.user,
-            drive.users()
-        )));
-    }
-    Ok(())
 }
 
 /// Takes ownership and activates the Locking SP, as far as that is not done.
