@@ -209,7 +209,9 @@ pub(super) fn check(store: &mut Store, keyring: &mut Keyring) -> Result<Check, E
         Ok(keys) => {
             store.read(|tx| check_rows(tx, &keys, &mut check))?;
             let alone = store.lock_changes()?;
-            check.verified(anchor::check(store, keyring));
+            if let Err(error) = anchor::check(store, keyring) {
+                check.failed(&error);
+            }
             drop(alone);
         }
         Err(error) => check.failed(&error),
