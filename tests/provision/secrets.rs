@@ -126,6 +126,13 @@ impl Search {
             let err = scope.spawn(|| read(&mut err));
             while child.try_wait().unwrap().is_none() {
                 self.read_process(child.id());
+                // The TPM library runs in a child of its own.
+                let children = format!("/proc/{0}/task/{0}/children", child.id());
+                for pid in std::fs::read_to_string(children).unwrap_or_default().split(' ') {
+                    if let Ok(pid) = pid.parse() {
+                        self.read_process(pid);
+                    }
+                }
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
             (out.join().unwrap(), err.join().unwrap())
