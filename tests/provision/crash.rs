@@ -74,7 +74,7 @@ fn the_drive_loses_power_at_every_operation_of_its_image() {
 fn both_die_at_random_again_and_again() {
     let lab = Lab::new();
     let mut random = Random::from_environment();
-    for round in 0..20 {
+    for round in 0..60 {
         let mut bench = lab.bench();
         let mut story = format!("seed {} round {round}:", random.seed());
         for _ in 0..random.below(6) + 1 {
