@@ -135,6 +135,15 @@ fn volumes_over_volumes() {
 }
 
 #[test]
+fn a_circle_of_devices_ends() {
+    let machine = Machine::new();
+    machine.disk("dm-7", "253:7");
+    machine.over("dm-8", "253:8", &["dm-7"]);
+    machine.link("sys/devices/dm-7/slaves/dm-8", "sys/devices/dm-8");
+    assert!(machine.of(253, 7).disks.is_empty());
+}
+
+#[test]
 fn files_and_loop_devices_over_them() {
     let machine = Machine::new();
     machine.files_lie_on("nvme0n1p1");
